@@ -1,0 +1,185 @@
+/*
+ * shm.h - the shared memory that workers, checker and master agree through.
+ *
+ * Three segments, each a memfd made by the master before it forks:
+ *   HEALTH  one cell per server, written by the checker (health, address) alone;
+ *           mapped read-only by workers.
+ *   ROWS    one page-aligned row per process slot, written by that worker alone;
+ *           everybody else reads. The master zeroes a dead worker's row after
+ *           folding its counters into the base row.
+ *   SHARED  words that several update by compare-and-swap: ejection marks,
+ *           virtual times of the schedulers, retry budgets. Any value ever stored is valid.
+ * No pointers, no locks, no growth. A process killed at any instruction leaves
+ * nothing to repair but its row. The master never indexes with or loops on a
+ * value that a worker wrote. Times are CLOCK_MONOTONIC ms.
+ */
+#ifndef COMMON_SHM_H
+#define COMMON_SHM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+#include "common/reason.h"
+
+#define SHM_MAGIC 0x53e3a0d1u
+#define SHM_NOTE 512
+
+enum stat_id {
+#define STAT(id, name, prose) STAT_##id,
+#define GAUGE(id, name, prose) STAT_##id,
+#include "common/stat.def"
+#undef STAT
+#undef GAUGE
+	STAT__N
+};
+const char *stat_name(enum stat_id s);
+const char *stat_prose(enum stat_id s);
+bool stat_is_gauge(enum stat_id s);
+
+/* ---- HEALTH: one per server cell ---- */
+enum health_state {
+	HEALTH_UNUSED,			/* a spare cell of a host name */
+	HEALTH_PENDING,			/* host name not looked up yet: requests wait, they are not refused */
+	HEALTH_UP,
+	HEALTH_DOWN
+};
+enum health_why {
+	HEALTH_WHY_NONE, HEALTH_WHY_CHECK, HEALTH_WHY_UNRESOLVED, HEALTH_WHY_GONE
+};
+struct shm_health {
+	_Atomic uint64_t word;		/* state:8 | why:8 | since_ms:48; one store publishes all */
+	_Atomic uint32_t seq;		/* odd while the address is being changed */
+	_Atomic uint32_t addr_words[6];	/* struct addr of a resolved name, packed; read under seq */
+	_Atomic uint32_t addr_gen;	/* counts changes of the address */
+	_Atomic uint32_t checks, fails;	/* done in all, failed in all */
+	_Atomic uint32_t last_ms;	/* duration of the last check */
+	char pad[64 - 8 - 4 - 24 - 4 - 8 - 4 - 8];
+	_Atomic uint32_t last_error;	/* errno of the last failed check, or HTTP status when below 1000 and flagged */
+	_Atomic uint32_t spare;
+};
+_Static_assert(sizeof(struct shm_health) == 64, "one cache line a cell");
+
+static inline enum health_state health_state_of(uint64_t word)
+{
+	return (enum health_state)(word & 0xff);
+}
+static inline enum health_why health_why_of(uint64_t word)
+{
+	return (enum health_why)(word >> 8 & 0xff);
+}
+static inline uint64_t health_since_of(uint64_t word)
+{
+	return word >> 16;
+}
+static inline uint64_t health_word(enum health_state s, enum health_why why, uint64_t since_ms)
+{
+	return (uint64_t)s | (uint64_t)why << 8 | since_ms << 16;
+}
+
+/* ---- ROWS ---- */
+enum slot_state { SLOT_FREE, SLOT_STARTING, SLOT_LIVE, SLOT_DEAD };
+
+/* Per server cell, in a row. Single writer: the row's worker. */
+struct shm_use {
+	_Atomic uint32_t active;	/* exchanges on the server now: least_conn and max_conns count these */
+	_Atomic uint32_t pad;
+	_Atomic uint64_t requests;	/* tries begun */
+	_Atomic uint64_t fails;		/* tries that failed by the server's fault */
+};
+
+struct shm_row {
+	/* written by the master */
+	_Atomic uint32_t state;		/* enum slot_state */
+	_Atomic uint32_t gen;		/* raised at each reuse */
+	_Atomic int32_t pid;
+	uint32_t pad0;
+	char pad1[48];
+	/* written by the worker */
+	_Atomic uint64_t beat_ms;	/* monotonic, stored each turn of the loop */
+	_Atomic uint64_t turns;
+	_Atomic uint64_t stats[STAT__N];
+	_Atomic uint64_t reasons[REASON__N];
+	char note[SHM_NOTE];		/* crash note, NUL-terminated by the master before use */
+	/* then: struct shm_use[ncells], then uint32 queued[nupstreams]; see shm_use(), shm_queued() */
+};
+
+/* ---- SHARED: several writers, compare-and-swap ---- */
+struct shm_server {
+	_Atomic uint64_t eject;		/* see worker/upstream/health.h */
+	_Atomic uint64_t vtime;		/* virtual time of weighted round robin */
+	_Atomic uint64_t ewma;		/* moving response time, packed with its stamp */
+	_Atomic uint64_t spare;
+};
+struct shm_upstream {
+	_Atomic uint64_t vtime;		/* virtual time of the last pick: where a returning server joins */
+	_Atomic uint64_t budget;	/* retry budget, packed */
+	_Atomic uint64_t spare[6];
+};
+
+/* What a process holds of it; not itself in shared memory. */
+struct shm {
+	uint32_t magic;
+	unsigned nslots;		/* worker rows */
+	unsigned ncells, nupstreams;
+	unsigned slot;			/* of this process; nslots for master and checker */
+	size_t row_size, rows_size, health_size, shared_size;
+	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
+	struct shm_health *health;
+	char *rows;			/* row 0 first; row nslots is the base row of folded counters */
+	struct shm_server *servers;
+	struct shm_upstream *upstreams;
+};
+
+/* Makes and maps all segments, zeroed. False with errno. Called by the master. */
+bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams);
+/* In a fresh child: remaps so that only what the role may write is writable (worker: own row and SHARED; checker: HEALTH and
+ * SHARED), closes the descriptors. False with errno: the child must exit. */
+bool shm_become_worker(struct shm *s, unsigned slot);
+bool shm_become_checker(struct shm *s);
+void shm_fini(struct shm *s);
+
+struct shm_row *shm_row(const struct shm *s, unsigned slot);
+static inline struct shm_row *shm_own(const struct shm *s)
+{
+	return shm_row(s, s->slot);
+}
+struct shm_use *shm_use(const struct shm *s, unsigned slot);		/* array of ncells */
+_Atomic uint32_t *shm_queued(const struct shm *s, unsigned slot);	/* array of nupstreams */
+
+/* Master: folds the row's counters into the base row, zeroes its gauges and uses; idempotent. The process must be reaped. */
+void shm_reap_row(struct shm *s, unsigned slot);
+
+/* Sums over all rows, base row included for counters. */
+uint64_t shm_stat(const struct shm *s, enum stat_id id);
+uint64_t shm_reason(const struct shm *s, enum reason r);
+uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live workers */
+uint64_t shm_requests(const struct shm *s, unsigned cell);
+uint64_t shm_fails(const struct shm *s, unsigned cell);
+uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
+
+/* Single-writer updates of the own row: relaxed load and store, no locked instruction. */
+static inline void shm_count(struct shm *s, enum stat_id id, uint64_t n)
+{
+	_Atomic uint64_t *c = &shm_own(s)->stats[id];
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline void shm_gauge(struct shm *s, enum stat_id id, int64_t by)
+{
+	shm_count(s, id, (uint64_t)by);
+}
+static inline void shm_count_reason(struct shm *s, enum reason r)
+{
+	_Atomic uint64_t *c = &shm_own(s)->reasons[r];
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Checker: publishes / reader: copies out the address of a resolved name; false when it never had one. */
+void shm_put_addr(struct shm_health *h, const struct addr *a);
+bool shm_get_addr(const struct shm_health *h, struct addr *out);
+
+/* Walks everything read-only and reports the first inconsistency (gauges of dead rows, states out of range); NULL when sound. */
+const char *shm_verify(const struct shm *s);
+
+#endif
