@@ -1,0 +1,36 @@
+/*
+ * ipc.h - the small fixed messages between master and children.
+ *
+ * One struct ipc_msg per SOCK_SEQPACKET datagram, with descriptors as
+ * SCM_RIGHTS where said. What is not exactly one known message is logged and
+ * dropped by either side. Neither side ever blocks on it.
+ */
+#ifndef COMMON_IPC_H
+#define COMMON_IPC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IPC_MAGIC 0x19c0u
+
+enum ipc_kind {
+	IPC_READY = 1,			/* child: initialised, serving */
+	IPC_DRAIN,			/* master: stop accepting, end what is under way within `arg` ms, then exit 0 */
+	IPC_STOP,			/* master: exit now */
+	IPC_LOG,			/* master: one descriptor: the reopened log of conf->logs[arg]; takes the old one's place */
+	IPC_LOST_SYSLOG			/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
+};
+
+struct ipc_msg {
+	uint16_t magic;
+	uint16_t kind;			/* enum ipc_kind */
+	uint32_t gen;			/* of the slot; a message of another generation is dropped */
+	uint64_t arg;
+};
+
+/* fd -1: none. False when it could not be sent now. */
+bool ipc_send(int sock, enum ipc_kind kind, uint32_t gen, uint64_t arg, int fd);
+/* 1: a message (fd or -1 in *fd, the caller owns it); 0: nothing now or garbage dropped; -1: the other side is gone. */
+int ipc_recv(int sock, struct ipc_msg *m, int *fd);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * process.h - what the master hands to a child that it forked.
+ *
+ * By the time worker_main() or checker_main() is called the child has closed
+ * what is not its own, mapped shared memory for its role, dropped privileges
+ * and set its title; from then on it talks to the master only through
+ * `control` and shared memory. End of file on `control` means that the master
+ * is gone.
+ */
+#ifndef COMMON_PROCESS_H
+#define COMMON_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/conf.h"
+#include "common/shm.h"
+
+#define PROCESS_MAGIC 0x940ce550u
+
+enum process_role { PROCESS_WORKER, PROCESS_CHECKER };
+
+struct process {
+	uint32_t magic;
+	enum process_role role;
+	const struct conf *conf;
+	struct shm shm;
+	unsigned slot;			/* row of this process; the checker's is conf->workers */
+	int control;			/* SOCK_SEQPACKET to the master; see ipc.h */
+	/* Workers: this slot's listening sockets by conf_bind->id. A UNIX address has one socket for all slots. */
+	int *listen_fds;
+	/* Event counters, one per slot, the checker's last: writing 1 wakes that process. wake_fds[slot] is our own. */
+	int *wake_fds;
+	unsigned nwake;
+};
+
+#endif
