@@ -31,10 +31,14 @@ struct addr {
 
 #define ADDR_TEXT 64			/* enough for "[v6%scope]:port" */
 
-/* A numeric address without port, "1.2.3.4", "::1" or "[::1]"; mapped ones come out as IPv4. */
+/* A numeric address without port, "1.2.3.4", "::1" or "[::1]"; mapped ones come out as IPv4. A scope ("fe80::1%2") is a
+ * number. False and *out untouched on anything else. */
 bool addr_parse_ip(struct span s, struct addr *out);
-/* "1.2.3.4:80", "[::1]:80"; the port is demanded. */
+/* "1.2.3.4:80", "[::1]:80"; the port is demanded, 1 to 65535. */
 bool addr_parse(struct span s, struct addr *out);
+/* The same for the operator's text: the scope may name an interface, "[fe80::1%eth0]:80". Asks the kernel, so that it is
+ * never for text from outside. */
+bool addr_parse_named_scope(struct span s, struct addr *out);
 /* Without port: "10.0.0.1", "::1", "unix". Returns the length; NUL-terminated; `size` >= ADDR_TEXT. */
 size_t addr_ip_text(const struct addr *a, char *out, size_t size);
 /* With port: "10.0.0.1:80", "[::1]:80", "unix:/path" (cut to size). */
@@ -44,7 +48,8 @@ bool addr_eq_ip(const struct addr *a, const struct addr *b);
 bool addr_eq(const struct addr *a, const struct addr *b);
 uint64_t addr_hash_ip(const struct addr *a, uint64_t seed);
 
-/* To and from the kernel's form. from: mapped addresses become IPv4; UNIX paths are not kept (path NULL). */
+/* To and from the kernel's form. to: 0 when it has none (ADDR_NONE, a UNIX path that is missing or too long).
+ * from: mapped addresses become IPv4; UNIX paths are not kept (path NULL); other families become ADDR_NONE. */
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out);
 void addr_from_sockaddr(struct addr *a, const struct sockaddr *sa, socklen_t len);
 
@@ -54,7 +59,8 @@ struct net {
 	uint8_t bits;
 };
 
-/* "10.0.0.0/8", "::1", ...; false when it is none. *host_bits is set when bits behind the mask are not zero. */
+/* "10.0.0.0/8", "::1", "unix", "all"; false when it is none. *host_bits tells that bits behind the mask were not zero;
+ * they are cleared in *out. */
 bool net_parse(struct span s, struct net *out, bool *host_bits);
 bool net_has(const struct net *n, const struct addr *a);
 bool nets_have(const struct net *n, unsigned count, const struct addr *a);

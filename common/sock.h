@@ -20,7 +20,9 @@ int sock_connect(const struct addr *a, bool *done);
 /* The pending error of a socket (SO_ERROR), 0 for none. */
 int sock_error(int fd);
 int sock_set_nonblock(int fd);
-/* Sends / receives one small message with up to 4 descriptors (SCM_RIGHTS). fds may be NULL with *nfds 0. */
+/* Sends / receives one small message with up to 4 descriptors (SCM_RIGHTS). fds may be NULL with *nfds 0. *nfds is the
+ * room on entry, the number received on return; descriptors beyond the room are closed. Returns the bytes of the message
+ * (0: the peer closed) or -1 with errno: EAGAIN when it would block, EMSGSIZE when something did not fit and was lost. */
 int sock_send_fds(int sock, const void *msg, unsigned len, const int *fds, unsigned nfds);
 int sock_recv_fds(int sock, void *msg, unsigned len, int *fds, unsigned *nfds);
 
