@@ -1,0 +1,39 @@
+/*
+ * pool.h - idle connections to servers, per worker and server.
+ *
+ * Most recently used first; at most `keepalive` per server, each for
+ * keepalive_timeout. An idle connection that turns readable is closed: a server
+ * has nothing to say there (RFC 9112 9.5), and bytes of nobody's answer must
+ * never meet the next request.
+ */
+#ifndef WORKER_UPSTREAM_POOL_H
+#define WORKER_UPSTREAM_POOL_H
+
+#include "common/arena.h"
+#include "common/buf.h"
+#include "common/shm.h"
+#include "common/slab.h"
+#include "worker/io/loop.h"
+
+struct up;
+struct server;
+
+struct pool {
+	struct loop *loop;
+	struct shm *shm;
+	struct buf_pool *bufs;
+	struct slab ups;
+	uint64_t next_id;
+	unsigned nidle, nbusy;
+};
+
+void pool_init(struct pool *p, struct loop *l, struct shm *shm, struct buf_pool *bufs);
+void pool_fini(struct pool *p);
+/* The idle connection of s used last, NULL for none. It leaves the pool. */
+struct up *pool_get(struct pool *p, struct server *s);
+/* Takes an idle connection; the oldest of the server goes when there are too many. */
+void pool_put(struct pool *p, struct up *u);
+/* Closes every idle connection of the server (its address changed), or of all when s is NULL. */
+void pool_drop(struct pool *p, struct server *s);
+
+#endif

@@ -1,0 +1,101 @@
+/*
+ * up.h - one request to one server over one connection, whatever the version.
+ *
+ * Knows no exchange: events go to a small table. The head written is the
+ * caller's, final. Owned by the caller from up_open() until up_close(); a callback may call up_close(), the memory
+ * lives until the end of the turn.
+ */
+#ifndef WORKER_UPSTREAM_UP_H
+#define WORKER_UPSTREAM_UP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/reason.h"
+#include "worker/http/batch.h"
+#include "worker/http/h1_body.h"
+#include "worker/http/head.h"
+#include "worker/io/conn.h"
+#include "worker/upstream/group.h"
+
+#define UP_MAGIC 0x0b5e0001u
+
+struct pool;
+struct up;
+
+struct up_ops {
+	/* An interim answer (1xx but 101); h dies with the call. */
+	void (*on_interim)(struct up *u, struct head *h);
+	/* The answer's head, parsed into the head given to up_send_head(); body batches follow. BODY_NONE: whole now (on_body
+	 * is not called). */
+	void (*on_head)(struct up *u);
+	/* A batch of answer body. HELD: call up_more() when it is used up. */
+	enum take (*on_body)(struct up *u, const struct batch *b);
+	/* The request batch that was HELD by up_send_body() is out. */
+	void (*on_sent)(struct up *u);
+	/* Over, badly. `why` is REASON_CONNECT_*, SERVER_*, *_TIMEOUT, TRUNCATED. u->stale: a pooled connection that died before any
+	 * byte of an answer. */
+	void (*on_fail)(struct up *u, enum reason why);
+};
+
+struct up_times { int64_t connect, response, read, write; };	/* ms, 0: none */
+
+struct up {
+	uint32_t magic;
+	struct conn conn;
+	struct grave grave;
+	struct list node;		/* in server->idle while pooled */
+	struct pool *pool;
+	struct server *server;
+	const struct up_ops *ops;
+	void *owner;			/* the handler's try */
+	struct up_times times;
+
+	enum up_state {
+		UP_CONNECTING, UP_BUSY, UP_IDLE, UP_DEAD
+	} state;
+	bool reused;			/* came from the pool for this request */
+	bool stale;
+	bool req_written;		/* any byte of this request may have left */
+	bool req_done;			/* the whole request is out */
+	bool resp_head;			/* the answer's head came */
+	bool resp_done;
+	bool resp_bytes;		/* any byte of an answer came */
+	bool keep;			/* the server lets us use the connection again */
+	bool held;			/* the owner holds a body batch */
+	bool running;			/* inside up_run(), guards recursion */
+	bool chunked;			/* request body goes chunked */
+	uint64_t connect_us;		/* how long connecting took; 0 when reused */
+	uint64_t start_us;
+
+	/* input */
+	struct buf *in;
+	struct h1_scan scan;
+	struct h1_body body;
+	enum method method;
+	struct head *resp;		/* the owner's */
+	struct batch batch;
+
+	/* output */
+	struct buf *out;		/* serialised head, framing */
+	const struct batch *out_batch;	/* body being written, the owner's */
+	unsigned out_span;		/* first span not written whole */
+	size_t out_off;			/* into it */
+	char frame[24];			/* chunk head */
+};
+
+/* Takes a pooled connection or starts a new one. `fresh`: never a pooled one. NULL: no descriptor or memory, errno says. */
+struct up *up_open(struct pool *p, struct server *s, bool fresh, const struct up_ops *ops, void *owner,
+		   const struct up_times *times);
+/* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
+ * the first batch goes out with the head if given now by up_send_body() in the same turn. */
+bool up_send_head(struct up *u, const struct head *req, struct head *resp);
+/* More request body; HELD: on_sent() follows. The batch itself (not only its bytes) must stay until then. */
+enum take up_send_body(struct up *u, const struct batch *b);
+/* The held answer batch is used up. */
+void up_more(struct up *u);
+/* Lets go: back to the pool when request and answer are both whole and the server agrees, else closed. Clears *u. No callback. */
+void up_close(struct up **u);
+
+#endif
