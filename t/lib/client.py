@@ -49,9 +49,11 @@ class Client:
         self.log = []
         self.logged = 0
         self.eof = False
+        self.port = 0
         story().adopt(self)
         self.sock.connect(target)
-        self.port = self.sock.getsockname()[1] if self.sock.family != socket.AF_UNIX else 0
+        if self.sock.family != socket.AF_UNIX:
+            self.port = self.sock.getsockname()[1]
 
     def trace(self, way, data):
         if self.logged < TRANSCRIPT_LIMIT:

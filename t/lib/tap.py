@@ -223,7 +223,11 @@ class Story:
             kinds[type(thing)] -= 1
             if kinds[type(thing)] >= 16:            # of hundreds of clients, the last ones tell enough
                 continue
-            for title, text in thing.dump():
+            try:
+                parts = thing.dump()
+            except Exception as error:
+                parts = [('no dump of %r' % thing, repr(error))]
+            for title, text in parts:
                 if isinstance(text, bytes):
                     text = text.decode('utf-8', 'backslashreplace')
                 if len(text) > DUMP_LIMIT:
@@ -266,8 +270,9 @@ class Story:
             if self.failures:
                 self.dump()
             self.note('%d cases, %d failed, %.1f s' % (self.count, self.failures, time.monotonic() - self.began))
-        except BrokenPipeError:
+        except BaseException as error:       # say a closed pipe: what was started must end all the same
             self.failures += 1
+            print('# %r' % error, file=sys.stderr)
         self.leave(1 if self.failures else 0)
 
     def leave(self, code):
