@@ -110,6 +110,14 @@ def between(got, low, high, what='value'):
         raise Failed('%s: got %s, expected %s to %s' % (what, show(got), low, high))
 
 
+def say(text):
+    """A line of TAP; nobody may be listening any more, and what was started must be ended all the same."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        pass
+
+
 class Case:
     """One TAP line: `with t.case('text'):` is ok unless the block raises."""
 
@@ -174,7 +182,7 @@ class Story:
 
     def give_up(self):
         """Backstop, on a thread of its own, for a main thread that no exception reaches."""
-        print('not ok %d - deadline, and the main thread did not react' % (self.count + 1), flush=True)
+        say('not ok %d - deadline, and the main thread did not react' % (self.count + 1))
         self.end_all()
         os._exit(1)
 
@@ -191,12 +199,11 @@ class Story:
         if not good and not todo:
             self.failures += 1
         text = text.replace('#', r'\#').replace('\n', ' ')
-        print('%sok %d - %s%s' % ('' if good else 'not ', self.count, text, ' # TODO ' + todo if todo else ''),
-              flush=True)
+        say('%sok %d - %s%s' % ('' if good else 'not ', self.count, text, ' # TODO ' + todo if todo else ''))
         return good
 
     def note(self, text):
-        print(''.join('# %s\n' % line for line in str(text).rstrip('\n').split('\n')), end='', flush=True)
+        say('\n'.join('# ' + line for line in str(text).rstrip('\n').split('\n')))
 
     def ok(self, good, text):
         return self.report(bool(good), text)
@@ -206,7 +213,7 @@ class Story:
 
     def skip(self, text, why):
         self.count += 1
-        print('ok %d - %s # SKIP %s' % (self.count, text, why), flush=True)
+        say('ok %d - %s # SKIP %s' % (self.count, text, why))
 
     def skip_all(self, why):
         self.skipped = why
@@ -254,10 +261,10 @@ class Story:
 
     def __exit__(self, kind, error, tb):
         if self.skipped is not None:
-            print('1..0 # SKIP ' + self.skipped, flush=True)
+            say('1..0 # SKIP ' + self.skipped)
             self.leave(0)
         if kind is BailOut:
-            print('Bail out! %s' % error, flush=True)
+            say('Bail out! %s' % error)
             self.leave(2)
         try:
             self.conclude(kind, error, tb)
@@ -266,13 +273,13 @@ class Story:
             self.note(''.join(traceback.format_exception(type(late), late, late.__traceback__)))
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
-            print('1..%d' % self.count, flush=True)
+            say('1..%d' % self.count)
             if self.failures:
                 self.dump()
             self.note('%d cases, %d failed, %.1f s' % (self.count, self.failures, time.monotonic() - self.began))
-        except BaseException as error:       # say a closed pipe: what was started must end all the same
+        except Exception as error:
             self.failures += 1
-            print('# %r' % error, file=sys.stderr)
+            say('# %r' % error)
         self.leave(1 if self.failures else 0)
 
     def leave(self, code):
