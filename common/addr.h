@@ -31,12 +31,12 @@ struct addr {
 
 #define ADDR_TEXT 64			/* enough for "[v6%scope]:port" */
 
-/* A numeric address without port, "1.2.3.4", "::1" or "[::1]"; mapped ones come out as IPv4. A scope ("fe80::1%2") is a
- * number. False and *out untouched on anything else. */
+/* A numeric address without port, "1.2.3.4", "::1" or "[::1]"; mapped ones come out as IPv4. A scope is a number
+ * ("fe80::1%2"). False and *out untouched on anything else. */
 bool addr_parse_ip(struct span s, struct addr *out);
 /* "1.2.3.4:80", "[::1]:80"; the port is demanded, 1 to 65535. */
 bool addr_parse(struct span s, struct addr *out);
-/* The same for the operator's text: the scope may name an interface, "[fe80::1%eth0]:80". Asks the kernel, so that it is
+/* The same for the operator's text: the scope may name an interface, "[fe80::1%eth0]:80". Asks the kernel, hence
  * never for text from outside. */
 bool addr_parse_named_scope(struct span s, struct addr *out);
 /* Without port: "10.0.0.1", "::1", "unix". Returns the length; NUL-terminated; `size` >= ADDR_TEXT. */

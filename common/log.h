@@ -5,7 +5,7 @@
  * out whole, in one write, stamped with time, level, role and pid. A log that
  * cannot be written (full disk, dead pipe, stopped reader, no syslog) never
  * blocks and never kills: lines are counted as dropped and the count is
- * reported when writing works again. Every operator-facing line is a sentence
+ * reported when writing works again, once a minute at most. Every operator-facing line is a sentence
  * that says what to do. Text from outside must go through log_esc().
  */
 #ifndef COMMON_LOG_H
@@ -32,7 +32,7 @@ bool log_enabled(enum log_level lv);
 
 void log_at(enum log_level lv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Says that `wanted` bytes could not be had and ends the process. For what is set up once, never for a client's sake. */
+/* Says that `wanted` bytes could not be had and ends the process. For what is set up once, not for clients. */
 _Noreturn void log_no_memory(size_t wanted);
 
 #define log_debug(...)  do { if (log_enabled(LOG_LV_DEBUG)) log_at(LOG_LV_DEBUG, __VA_ARGS__); } while (0)
