@@ -14,7 +14,7 @@ from tap import SLOW, BailOut, Failed, equal, program, story, until
 # One line of the access log, in the test's own template: tab, name, =, value.
 FIELDS = ('id=$request_id', 'client=$client_ip', 'listen=$listen', 'method=$method', 'uri=$request_uri',
           'host=$host', 'protocol=$protocol', 'status=$status', 'reason=$reason', 'route=$route',
-          'upstream=$upstream', 'server=$server', 'in=$bytes_in', 'out=$bytes_out', 'duration=$duration')
+          'upstream=$upstream', 'server=$server', 'tries=$tries', 'in=$bytes_in', 'out=$bytes_out', 'duration=$duration')
 
 TROUBLE = re.compile(r'AddressSanitizer|UndefinedBehaviorSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer'
                      r'|runtime error:|Assertion .* failed|panic|\bmust\(')
