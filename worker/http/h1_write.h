@@ -18,16 +18,17 @@ struct h1_out {
 	enum proto proto;		/* of the message to write: PROTO_HTTP10 or PROTO_HTTP11 */
 	bool close;			/* write Connection: close */
 	bool keep_alive;		/* write Connection: keep-alive (to an HTTP/1.0 peer that asked) */
-	bool chunked;			/* write Transfer-Encoding: chunked (body is BODY_STREAM) */
+	bool chunked;			/* a BODY_STREAM or BODY_CLOSE body goes out chunked: write Transfer-Encoding */
+	bool to_head;			/* the response answers HEAD: no Content-Length but one that was given */
 	struct span date;		/* Date to add when the response has none; .n == 0: leave */
 };
 
-/* An upper bound. */
+/* An upper bound, with a Date of up to 64 bytes. */
 size_t h1_head_size(const struct head *h);
 /* Request line with h->path and h->query (they are what is forwarded), Host first, from the HDR_HOST field. */
 size_t h1_write_request(const struct head *h, const struct h1_out *o, char *out, size_t room);
-/* A status below 200 or 204/304 gets no framing fields, except Content-Length as given for HEAD and 304 (h->body BODY_NONE and a
- * kept h->length: see head.h). */
+/* Framing by h->body, has_length and length as head.h has them. A status below 200 or 204 gets none; BODY_NONE without
+ * has_length gets "Content-Length: 0" unless the status is 304 or to_head is set, so that a keep-alive peer never waits. */
 size_t h1_write_response(const struct head *h, const struct h1_out *o, char *out, size_t room);
 
 #define H1_CHUNK_HEAD 18		/* "\r\n"-less size line of 16 digits and CRLF */

@@ -31,9 +31,15 @@ enum hdr_id {
 #define HDR_HOP    1u			/* hop-by-hop: never forwarded as it came */
 #define HDR_SINGLE 2u			/* may stand once only; a second one makes the message bad */
 #define HDR_FRAMING 4u			/* belongs to the codec: content-length, transfer-encoding */
+#define HDR_OURS   8u			/* tells who asked; peers that spell it with "_" for "-" lose the field */
+#define HDR_LATE   16u			/* known, and may stand in a trailer section */
 
 /* Id of a name, letter case ignored; HDR_OTHER. */
 enum hdr_id hdr_find(struct span name);
+/* The same for a name that is known to be a token. */
+enum hdr_id hdr_find_token(struct span name);
+/* True for names such as X_Forwarded_For, which applications take for the real one: fields that must not pass. */
+bool hdr_disguised(struct span name);
 struct span hdr_name(enum hdr_id id);	/* canonical spelling */
 unsigned hdr_flags(enum hdr_id id);
 
@@ -42,6 +48,7 @@ enum method {
 	METHOD_TRACE, METHOD_CONNECT, METHOD__N
 };
 enum method method_find(struct span s);	/* case counts, RFC 9110 9.1 */
+struct span method_name(enum method m);	/* "" for METHOD_OTHER */
 bool method_safe(enum method m);
 bool method_idempotent(enum method m);	/* RFC 9110 9.2.2; METHOD_OTHER is not */
 
@@ -82,10 +89,21 @@ struct head {
 	struct span reason;
 
 	enum proto proto;
+	/*
+	 * Framing. Content-Length and Transfer-Encoding never stand among the fields; these members are all there is.
+	 *   BODY_LENGTH               length > 0 from a parser (handlers may say 0)
+	 *   BODY_NONE, has_length     no byte of body follows, yet Content-Length stood there: 0, or in the answer to HEAD
+	 *                             and in a 304 the length that a GET would have had. It is written as it came.
+	 *   BODY_NONE, !has_length    nothing follows and nothing was said
+	 * has_length is true for BODY_LENGTH too, never for BODY_STREAM and BODY_CLOSE.
+	 */
 	enum body_kind body;
-	uint64_t length;		/* for BODY_LENGTH */
-	bool expect_continue;
-	bool upgrade;			/* asked to switch protocols */
+	bool has_length;
+	uint64_t length;
+	bool expect_continue;		/* the Expect field stays among the fields */
+	bool te_trailers;		/* the peer takes trailers (TE: trailers) */
+	bool upgrade;			/* asked to switch protocols; a response: 101 */
+	struct span upgrade_to;		/* the Upgrade field's first value */
 
 	struct field *fields;
 	uint16_t nfields, cap;
@@ -97,6 +115,8 @@ void head_init(struct head *h, struct arena *a);
 /* Adds at the end; name and value are borrowed (arena or constant). False when the arena is full. */
 bool head_add(struct head *h, struct span name, struct span value);
 bool head_add_id(struct head *h, enum hdr_id id, struct span value);
+/* For who has looked the name up already; keeps the spelling of `name`. */
+bool head_add_known(struct head *h, enum hdr_id id, struct span name, struct span value);
 /* First value of a known name, {NULL,0} when absent. */
 struct span head_get(const struct head *h, enum hdr_id id);
 /* First value of any name, letter case ignored. */
@@ -106,14 +126,16 @@ int head_index(const struct head *h, struct span name, unsigned from);
 /* Removes every field of that name; returns how many went. */
 unsigned head_remove(struct head *h, struct span name);
 unsigned head_remove_id(struct head *h, enum hdr_id id);
-/* Removes all of that name and adds one; an empty value only removes. False when the arena is full. */
+/* Leaves one field of that name, where the first one stood, else at the end; an empty value only removes. False when the
+ * arena is full. */
 bool head_set(struct head *h, struct span name, struct span value);
 bool head_set_id(struct head *h, enum hdr_id id, struct span value);
 
 /* True when the comma list in any field of this id holds the token (letter case ignored). */
 bool head_has_token(const struct head *h, enum hdr_id id, struct span token);
-/* Removes hop-by-hop fields and those that Connection names (RFC 9110 7.6.1), except names in the codec's protected set
- * (Host, Cookie, Content-Length, forwarding and identity fields ... : a peer cannot strip those by naming them). */
+/* Removes hop-by-hop fields and those that Connection names (RFC 9110 7.6.1), except names of hdr.def without HDR_HOP (Host,
+ * Cookie, forwarding and identity fields ... : those are end-to-end, a peer cannot strip them by naming them). The HTTP/1
+ * parser has done it already. */
 void head_strip_hop(struct head *h);
 
 /* "CODE" phrase of a status, "" when unknown. */
