@@ -29,11 +29,12 @@ struct pool {
 
 void pool_init(struct pool *p, struct loop *l, struct shm *shm, struct buf_pool *bufs);
 void pool_fini(struct pool *p);
-/* The idle connection of s used last, NULL for none. It leaves the pool. */
-struct up *pool_get(struct pool *p, struct server *s);
+/* The idle connection of s used last, NULL for none. It leaves the pool. `probe`: each is asked by one peek whether the server
+ * closed it meanwhile. */
+struct up *pool_get(struct pool *p, struct server *s, bool probe);
 /* Takes an idle connection; the oldest of the server goes when there are too many. */
 void pool_put(struct pool *p, struct up *u);
-/* Closes every idle connection of the server (its address changed), or of all when s is NULL. */
+/* Closes every idle connection of the server (its address changed, or weir drains). */
 void pool_drop(struct pool *p, struct server *s);
 
 #endif

@@ -15,6 +15,7 @@
 #include "common/reason.h"
 #include "worker/http/batch.h"
 #include "worker/http/h1_body.h"
+#include "worker/http/h1_send.h"
 #include "worker/http/head.h"
 #include "worker/io/conn.h"
 #include "worker/upstream/group.h"
@@ -56,37 +57,46 @@ struct up {
 		UP_CONNECTING, UP_BUSY, UP_IDLE, UP_DEAD
 	} state;
 	bool reused;			/* came from the pool for this request */
-	bool stale;
+	bool stale;			/* see on_fail */
 	bool req_written;		/* any byte of this request may have left */
 	bool req_done;			/* the whole request is out */
 	bool resp_head;			/* the answer's head came */
-	bool resp_done;
+	bool resp_done;			/* the answer is whole */
 	bool resp_bytes;		/* any byte of an answer came */
 	bool keep;			/* the server lets us use the connection again */
 	bool held;			/* the owner holds a body batch */
 	bool running;			/* inside up_run(), guards recursion */
 	bool chunked;			/* request body goes chunked */
-	uint64_t connect_us;		/* how long connecting took; 0 when reused */
-	uint64_t start_us;
+	bool body_open;			/* the request's last batch was not given yet */
+	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
+	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
+	unsigned serial;		/* counts requests on this connection */
+	unsigned interims;		/* seen for this request; bounded */
+	uint64_t start_us;		/* connecting began */
+	uint64_t connect_us;		/* how long it took; 0 when reused */
 
 	/* input */
 	struct buf *in;
 	struct h1_scan scan;
 	struct h1_body body;
-	enum method method;
+	enum method method;		/* of the request: decides what body the answer has */
 	struct head *resp;		/* the owner's */
-	struct batch batch;
+	struct batch batch;		/* points into `in` */
+	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */
 
 	/* output */
-	struct buf *out;		/* serialised head, framing */
-	const struct batch *out_batch;	/* body being written, the owner's */
-	unsigned out_span;		/* first span not written whole */
-	size_t out_off;			/* into it */
-	char frame[24];			/* chunk head */
+	struct h1_send send;
+	struct task later;		/* writes a head that no body batch took along; reads on after a long run */
 };
 
-/* Takes a pooled connection or starts a new one. `fresh`: never a pooled one. NULL: no descriptor or memory, errno says. */
-struct up *up_open(struct pool *p, struct server *s, bool fresh, const struct up_ops *ops, void *owner,
+/* How much to trust pooled connections. */
+enum up_reuse {
+	UP_REUSE,			/* the request can be replayed: take one as it is */
+	UP_REUSE_PROBED,		/* it can not: ask the kernel first whether the server hung up */
+	UP_FRESH			/* never a pooled one */
+};
+/* Takes a pooled connection or starts a new one. NULL: no descriptor, port or memory, or refused at once; errno says. */
+struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
 		   const struct up_times *times);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
  * the first batch goes out with the head if given now by up_send_body() in the same turn. */

@@ -1,0 +1,386 @@
+/*
+ * up_h1.c - HTTP/1.1 to a server: one request out, one answer in (RFC 9112).
+ *
+ * Called by up.c on readiness and by handlers through up.h. The answer is
+ * delivered in batches that point into the input buffer; while the owner holds
+ * one, nothing is read. What is not certainly one answer fails the request, and
+ * the connection is never used again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/obj.h"
+#include "worker/upstream/pool.h"
+#include "worker/upstream/up_conn.h"
+
+#define UP_HEAD_MAX 32768	/* of an answer */
+#define UP_INTERIM_MAX 16	/* 1xx answers to one request */
+#define UP_RUN_MAX 16		/* batches in one go, so that one fast server does not starve the others */
+
+void up_h1_reset(struct up *u)
+{
+	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
+	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = false;
+	u->interims = 0;
+	u->serial++;
+	memset(&u->scan, 0, sizeof(u->scan));
+	memset(&u->send, 0, sizeof(u->send));
+	u->batch_used = 0;
+	u->resp = NULL;
+}
+
+/* ---- output ---- */
+
+static void request_written(struct up *u)
+{
+	if (!u->body_open)
+		u->req_done = true;
+	if (u->sent_held) {
+		u->sent_held = false;
+		u->ops->on_sent(u);
+	}
+}
+
+void up_h1_flush(struct up *u)
+{
+	struct iovec iov[H1_SEND_IOV];
+	bool moved = false;
+	size_t put;
+
+	loop_cancel(&u->later);
+	while (!h1_send_empty(&u->send) && !u->write_failed && u->conn.can_write) {
+		unsigned n = h1_send_iov(&u->send, iov);
+		enum io_rc rc = conn_sendv(&u->conn, iov, n, &put);
+
+		if (rc == IO_AGAIN)
+			break;
+		u->req_written = true;
+		if (rc != IO_OK) {
+			/* An answer may have come before the server stopped reading. */
+			u->write_failed = true;
+			u->conn.can_read = true;
+			break;
+		}
+		h1_send_wrote(&u->send, put, u->pool->bufs);
+		moved = true;
+	}
+	up_set_deadline(u);
+	if (moved && h1_send_empty(&u->send))
+		request_written(u);
+	if (u->state == UP_BUSY && u->req_done)
+		up_set_deadline(u);
+}
+
+bool up_send_head(struct up *u, const struct head *req, struct head *resp)
+{
+	struct h1_out o = { .proto = PROTO_HTTP11, .chunked = req->body == BODY_STREAM };
+	struct buf *b = h1_send_room(&u->send, u->pool->bufs, h1_head_size(req));
+	size_t n;
+
+	OBJ_CHECK(u, UP_MAGIC);
+	must(!u->req_written && u->resp == NULL);
+	if (b == NULL)
+		return false;
+	n = h1_write_request(req, &o, buf_tail(b), buf_room(b));
+	must(n > 0);
+	b->end += (uint32_t)n;
+	u->method = req->method;
+	u->resp = resp;
+	u->chunked = o.chunked;
+	u->body_open = req->body != BODY_NONE && !(req->body == BODY_LENGTH && req->length == 0);
+	if (u->state == UP_CONNECTING)
+		return true;
+	if (u->body_open || u->running)
+		loop_defer(u->pool->loop, &u->later);
+	else
+		up_h1_flush(u);
+	return true;
+}
+
+enum take up_send_body(struct up *u, const struct batch *b)
+{
+	OBJ_CHECK(u, UP_MAGIC);
+	must(u->body_open && !u->sent_held);
+	if (u->write_failed) {
+		u->sent_held = true;	/* for good: the answer or the failure decides */
+		return HELD;
+	}
+	if (!h1_send_batch(&u->send, b, u->chunked, u->pool->bufs)) {
+		u->write_failed = u->sent_held = true;
+		return HELD;
+	}
+	if (b->last)
+		u->body_open = false;
+	if (u->state == UP_BUSY)
+		up_h1_flush(u);
+	if (h1_send_empty(&u->send))
+		return TAKEN;
+	u->sent_held = true;
+	return HELD;
+}
+
+/* ---- input ---- */
+
+/* Room to read into; false: the limit is reached or there is no memory. */
+static bool input_room(struct up *u)
+{
+	struct buf_pool *p = u->pool->bufs;
+
+	if (u->in == NULL) {
+		u->in = buf_get(p, 0);
+		return u->in != NULL;
+	}
+	if (buf_room(u->in) > 0)
+		return true;
+	if (u->in->start > 0) {
+		buf_compact(u->in);
+		return true;
+	}
+	return u->in->cap < UP_HEAD_MAX && buf_grow(p, &u->in, UP_HEAD_MAX + 1024);
+}
+
+/* The transport ended: in order where the body may end there, else a failure. */
+static void input_end(struct up *u, bool in_order)
+{
+	if (!u->resp_head) {
+		up_fail(u, REASON_SERVER_RESET);
+		return;
+	}
+	if (!in_order || !h1_body_eof(&u->body)) {
+		up_fail(u, REASON_TRUNCATED);
+		return;
+	}
+	u->keep = false;
+	u->resp_done = true;
+	batch_init(&u->batch);
+	u->batch.last = true;
+	u->batch_used = 0;
+	conn_deadline(&u->conn, 0);
+	u->ops->on_body(u, &u->batch);
+}
+
+/* True when bytes came. */
+static bool input_read(struct up *u)
+{
+	enum io_rc rc;
+	size_t got;
+
+	if (!u->conn.can_read && !u->conn.hup && !u->conn.broken)
+		return false;
+	if (!input_room(u)) {
+		up_fail(u, u->in ? REASON_SERVER_GARBAGE : REASON_NO_MEMORY);
+		return false;
+	}
+	rc = conn_recv(&u->conn, buf_tail(u->in), buf_room(u->in), &got);
+	if (rc == IO_AGAIN)
+		return false;
+	if (rc != IO_OK) {
+		input_end(u, rc == IO_EOF);
+		return false;
+	}
+	u->in->end += (uint32_t)got;
+	u->resp_bytes = true;
+	up_set_deadline(u);
+	return true;
+}
+
+static void head_came(struct up *u, const struct h1_wire *w)
+{
+	struct head *h = u->resp;
+
+	u->resp_head = true;
+	u->keep = w->keep_alive && h->body != BODY_CLOSE;
+	if (h->body == BODY_NONE)
+		u->resp_done = true;
+	else
+		h1_body_init(&u->body, h->body, h->length);
+	if (u->resp_done)
+		conn_deadline(&u->conn, 0);
+	else
+		up_set_deadline(u);
+	u->ops->on_head(u);
+}
+
+/* A head of `len` bytes lies in the input. True: go on. */
+static bool take_head(struct up *u, size_t len)
+{
+	struct h1_wire w;
+	struct arena *a = u->resp->arena;
+	char *p = arena_bytes(a, len);
+	enum h1_bad bad;
+
+	if (p == NULL) {
+		up_fail(u, REASON_NO_MEMORY);
+		return false;
+	}
+	memcpy(p, u->in->data + u->in->start, len);
+	buf_consume(u->in, len);
+	memset(&u->scan, 0, sizeof(u->scan));
+	bad = h1_parse_response(u->resp, &w, u->method, p, len);
+	if (bad != H1_GOOD || u->resp->status == 101) {
+		/* No Upgrade was forwarded, so a switch answers nothing we asked. */
+		up_fail(u, REASON_SERVER_GARBAGE);
+		return false;
+	}
+	if (u->resp->status >= 200) {
+		head_came(u, &w);
+		return true;
+	}
+	if (++u->interims > UP_INTERIM_MAX) {
+		up_fail(u, REASON_SERVER_GARBAGE);
+		return false;
+	}
+	u->ops->on_interim(u, u->resp);
+	if (u->state == UP_BUSY)
+		head_init(u->resp, a);
+	return true;
+}
+
+/* True: go on; false: more bytes are needed, or it is over. */
+static bool run_head(struct up *u)
+{
+	enum h1_bad bad;
+	size_t len;
+
+	if (u->in == NULL || buf_len(u->in) == 0)
+		return false;
+	switch (h1_scan_head(&u->scan, u->in->data + u->in->start, buf_len(u->in), UP_HEAD_MAX, &len, &bad)) {
+	case H1_DONE:
+		return take_head(u, len);
+	case H1_BROKEN:
+		up_fail(u, REASON_SERVER_GARBAGE);
+		return false;
+	case H1_MORE:
+		break;
+	}
+	return false;
+}
+
+static bool take_trailers(struct up *u, struct span text)
+{
+	struct arena *a = u->resp->arena;
+	struct head *h = arena_alloc(a, sizeof(*h));
+	char *p = arena_bytes(a, text.n);
+
+	if (h == NULL || p == NULL)
+		return false;
+	memcpy(p, text.p, text.n);
+	head_init(h, a);
+	if (h1_parse_trailers(h, p, text.n) != H1_GOOD)
+		return false;
+	u->batch.trailers = h;
+	return true;
+}
+
+/* Fills u->batch from the input. False: the bytes are bad. */
+static bool gather(struct up *u)
+{
+	struct span in = u->in ? buf_span(u->in) : SPAN("");
+	size_t off = 0, used;
+	struct span data;
+
+	batch_init(&u->batch);
+	while (!batch_full(&u->batch)) {
+		switch (h1_body_feed(&u->body, in.p + off, in.n - off, UP_HEAD_MAX, &used, &data)) {
+		case H1B_RC_DATA:
+			batch_add(&u->batch, data);
+			break;
+		case H1B_RC_TRAILERS:
+			if (!take_trailers(u, data))
+				return false;
+			break;
+		case H1B_RC_END:
+			u->batch.last = true;
+			u->batch_used = off + used;
+			return true;
+		case H1B_RC_MORE:
+			u->batch_used = off + used;
+			return true;
+		case H1B_RC_BAD:
+			return false;
+		}
+		off += used;
+	}
+	u->batch_used = off;
+	return true;
+}
+
+void up_h1_taken(struct up *u)
+{
+	u->held = false;
+	if (u->in)
+		buf_consume(u->in, u->batch_used);
+	u->batch_used = 0;
+}
+
+/* True: a batch was delivered and taken; go on. */
+static bool run_body(struct up *u)
+{
+	unsigned serial = u->serial;
+	enum take t;
+
+	if (!gather(u)) {
+		up_fail(u, REASON_SERVER_GARBAGE);
+		return false;
+	}
+	if (u->batch.n == 0 && !u->batch.last) {
+		up_h1_taken(u);
+		return false;
+	}
+	if (u->batch.last) {
+		u->resp_done = true;
+		conn_deadline(&u->conn, 0);
+		/* Whatever follows belongs to no request of ours. */
+		if (u->in && buf_len(u->in) > u->batch_used)
+			u->keep = false;
+	}
+	u->held = true;
+	t = u->ops->on_body(u, &u->batch);
+	if (u->state != UP_BUSY || u->serial != serial)
+		return false;		/* let go, perhaps already serving another request */
+	if (t == HELD) {
+		up_set_deadline(u);
+		return false;
+	}
+	up_h1_taken(u);
+	return true;
+}
+
+/* Still the same request, and the owner can take more of its answer. */
+static bool run_on(const struct up *u, unsigned serial)
+{
+	return u->state == UP_BUSY && u->serial == serial && !u->held && !u->resp_done;
+}
+
+void up_h1_run(struct up *u)
+{
+	unsigned batches = 0, serial = u->serial;
+
+	if (u->running)
+		return;
+	u->running = true;
+	while (run_on(u, serial)) {
+		if (batches++ == UP_RUN_MAX) {
+			loop_defer(u->pool->loop, &u->later);
+			break;
+		}
+		if (!(u->resp_head ? run_body(u) : run_head(u)) && (!run_on(u, serial) || !input_read(u)))
+			break;
+	}
+	if (u->serial != serial)
+		return;
+	u->running = false;
+	if (u->state == UP_BUSY && u->in && buf_len(u->in) == 0 && !u->held)
+		buf_put(u->pool->bufs, &u->in);
+}
+
+void up_more(struct up *u)
+{
+	OBJ_CHECK(u, UP_MAGIC);
+	must(u->held);
+	up_h1_taken(u);
+	if (u->state == UP_BUSY && !u->resp_done) {
+		up_set_deadline(u);
+		up_h1_run(u);
+	}
+}
