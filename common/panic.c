@@ -289,7 +289,7 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 /* Writes the build id as hex when these notes hold one. */
 static void read_notes(const char *at, const char *end, char *out)
 {
-	while ((size_t)(end - at) >= sizeof(ElfW(Nhdr))) {
+	while (end - at >= (ptrdiff_t)sizeof(ElfW(Nhdr))) {
 		const ElfW(Nhdr) *nh = (const void *)at;
 		const char *name = at + sizeof(*nh);
 		const unsigned char *id = (const void *)(name + ((nh->n_namesz + 3u) & ~3u));
