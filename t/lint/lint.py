@@ -188,7 +188,7 @@ def style(tree):
             wide = len(line.expandtabs(TAB))
             if wide > WITH_COMMENT or len(code[number - 1].rstrip().expandtabs(TAB)) > COLUMNS:
                 yield path, number, 'is %d columns wide, over %d' % (wide, COLUMNS)
-            if re.match(r' {4,}\S', line) and code[number - 1].strip():
+            if re.match(r' {8,}\S', line) and code[number - 1].strip():
                 yield path, number, 'is indented with spaces'
         for found in re.finditer(r'\btypedef\s+(?:struct|union|enum)\b', tree.codes[path]):
             yield path, line_of(tree.codes[path], found.start()), 'gives a struct or enum a typedef'
