@@ -6,10 +6,6 @@
  * panic_fail() and on_crash() is async-signal-safe and must not wait: no
  * allocation, no stdio, no locks, no write to a full pipe.
  */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-
 #include "common/panic.h"
 
 #include <elf.h>
