@@ -4,7 +4,8 @@
  * Accepts in batches and hands each descriptor with its peer address to a
  * callback. Pauses when the worker is at max_connections or the process is out
  * of descriptors (EMFILE, ENFILE, ENOBUFS, ENOMEM), and tries again after a
- * back-off or as soon as a connection ends; never spins. ECONNABORTED and the like are passed over.
+ * back-off or as soon as a connection ends; never spins. ECONNABORTED and the
+ * like are passed over.
  */
 #ifndef WORKER_IO_ACCEPT_H
 #define WORKER_IO_ACCEPT_H
@@ -37,8 +38,10 @@ struct acceptor {
 	bool paused;
 	bool off;			/* draining: never again */
 	uint64_t errors;		/* accept failures for want of resources */
+	uint64_t warned_ms;		/* when the log last heard of them */
 };
 
+/* may_accept and tag are the caller's to set afterwards. False with errno. */
 bool acceptor_init(struct acceptor *a, struct loop *l, int fd, bool shared, accept_fn *on_conn, void *owner);
 void acceptor_fini(struct acceptor *a);	/* the descriptor stays open: it is the master's slot */
 /* Make it so: pauses or resumes according to may_accept. Call when a connection ended. */

@@ -66,7 +66,8 @@ struct conn {
 	bool broken;			/* EPOLLERR or EPOLLHUP seen, or an IO_FAIL */
 };
 
-/* Takes the descriptor over and registers it. `connecting`: a connect() is under way. False with errno: fd untouched. */
+/* Takes the descriptor over and registers it. `connecting`: a connect() is under way. The owner sets `id`. False with
+ * errno: fd untouched. */
 bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops, void *owner);
 /* Closes the descriptor, stops the timer, silences the watch. Idempotent. The memory stays the owner's: bury it. */
 void conn_close(struct conn *c);

@@ -76,7 +76,8 @@ void task_init(struct task *t, task_fn *run);
 void loop_defer(struct loop *l, struct task *t);
 void loop_cancel(struct task *t);
 
-/* The object dies at the end of this turn. Its watch must have on_event NULL, its timers stopped, its tasks cancelled. */
+/* The object dies at the end of this turn; said once. Its watch must have on_event NULL, its timers stopped, its tasks
+ * cancelled. */
 void loop_bury(struct loop *l, struct grave *g, grave_fn *bury);
 
 #endif
