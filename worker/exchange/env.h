@@ -37,6 +37,7 @@ struct env {
 	unsigned nfilters;
 	const struct handler *const *handlers;	/* by enum conf_action */
 	uint64_t id_key[2];		/* makes request ids unique over workers and restarts */
+	uint64_t random;		/* not 0 */
 	uint64_t next_exchange;		/* running number */
 	uint64_t date_sec;
 	char date[32];			/* IMF-fixdate of date_sec */
@@ -46,6 +47,18 @@ struct env {
 	unsigned nconns, max_conns;
 	void (*on_conn_gone)(struct env *e);	/* room for another client connection; or the last one went while draining */
 };
+
+/* The next of this worker's pseudo-random numbers; for spreading, never for secrets. */
+static inline uint64_t env_random(struct env *e)
+{
+	uint64_t v = e->random;		/* xorshift64* */
+
+	v ^= v >> 12;
+	v ^= v << 25;
+	v ^= v >> 27;
+	e->random = v;
+	return v * 0x2545f4914f6cdd1du;
+}
 
 /* The Date value of now. */
 struct span env_date(struct env *e);

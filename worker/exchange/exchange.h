@@ -42,6 +42,7 @@ struct exchange {
 	bool ended;			/* over; only its memory is left until the turn ends */
 	bool body_wanted;		/* the handler asked for a batch */
 	bool resp_held;			/* the side holds a response batch */
+	bool resp_last;			/* it is the last one */
 	bool handler_started;
 
 	const struct side_ops *side;

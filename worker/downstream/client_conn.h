@@ -1,0 +1,90 @@
+/*
+ * client_conn.h - one HTTP/1 client connection, shared by the files of
+ * worker/downstream: down_h1.c (input), down_h1_out.c (output), down.c (life).
+ *
+ * Idle, it holds no buffer and no exchange. What belongs to one message in
+ * flight lives in struct message, in the exchange's arena.
+ */
+#ifndef WORKER_DOWNSTREAM_CLIENT_CONN_H
+#define WORKER_DOWNSTREAM_CLIENT_CONN_H
+
+#include "common/buf.h"
+#include "worker/downstream/down.h"
+#include "worker/exchange/exchange.h"
+#include "worker/http/h1_body.h"
+#include "worker/http/h1_send.h"
+#include "worker/io/conn.h"
+
+#define CLIENT_MAGIC 0xc11e2701u
+
+#define LINGER_MS 5000			/* how long a closed connection is read on, in all */
+#define LINGER_BYTES (16u << 20)	/* and how much */
+#define DRAIN_BYTES 65536		/* unread request body that is read off to keep the connection */
+
+enum client_state {
+	CLIENT_IDLE,			/* between requests, no byte of the next one yet */
+	CLIENT_HEAD,			/* a head is coming in */
+	CLIENT_BUSY,			/* an exchange is under way */
+	CLIENT_DRAIN,			/* answered; the rest of a short request body is read off */
+	CLIENT_LINGER,			/* answered and shut; reading until the client has seen it */
+	CLIENT_DEAD
+};
+
+/* What one request and its answer need on the wire. */
+struct message {
+	struct h1_send send;
+	struct batch batch;		/* request body, points into client->in */
+	size_t batch_used;		/* bytes of `in` to drop when it was taken */
+	struct h1_wire wire;
+	bool chunked;			/* the answer is chunked */
+	bool framed;			/* its end can be told without closing */
+	bool no_body;			/* answers HEAD: body batches are dropped */
+	bool sent_held;			/* exchange_on_sent() is owed */
+	bool continued;			/* 100 Continue was sent, or body came without it */
+};
+
+struct client {
+	uint32_t magic;
+	struct conn conn;
+	struct grave grave;
+	struct list node;		/* in env->conns */
+	struct down *down;
+	struct env *env;
+	const struct conf_listen *listen;
+	struct addr peer;
+	uint16_t local_port;
+	uint8_t state;			/* enum client_state */
+	bool keep;			/* another request may follow */
+	bool running;			/* inside client_run() */
+	bool held;			/* the exchange holds a batch of request body */
+	bool body_open;			/* the request body was not read whole */
+	bool eof;			/* the client ended its direction */
+	uint32_t requests;		/* begun on this connection */
+	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
+	uint64_t since_ms;		/* of the state; for absolute deadlines */
+	struct buf *in;			/* NULL while it holds nothing */
+	struct h1_scan scan;
+	struct h1_body body;
+	struct task later;		/* runs on in this turn */
+	struct exchange *x;
+	struct message *msg;		/* in x->arena */
+};
+
+extern const struct side_ops client_side;
+
+/* The one setter. */
+void client_set_state(struct client *c, enum client_state s);
+/* Make it so: the deadline that the state asks for. */
+void client_set_deadline(struct client *c);
+/* Closes and buries. No exchange may be left. */
+void client_close(struct client *c);
+/* Reads and acts until there is nothing more to do now. */
+void client_run(struct client *c);
+/* The head did not come in time: 408 and the end. */
+void client_head_timeout(struct client *c);
+/* Writes what there is to write. */
+void client_flush(struct client *c);
+/* Drops the bytes of a request batch that the exchange took. */
+void client_batch_taken(struct client *c);
+
+#endif

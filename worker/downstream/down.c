@@ -1,0 +1,211 @@
+/*
+ * down.c - life of client connections: accept, events, deadlines, end.
+ *
+ * Called by the acceptors (down_accept), the loop (readiness, deadlines) and the
+ * worker (drain, stop). What the bytes mean is down_h1.c's and down_h1_out.c's
+ * business.
+ */
+#include "worker/downstream/down.h"
+
+#include "common/obj.h"
+#include "common/panic.h"
+#include "worker/downstream/client_conn.h"
+
+void down_init(struct down *d, struct env *e)
+{
+	d->env = e;
+	d->next_id = 0;
+	slab_init(&d->clients, "client", sizeof(struct client));
+}
+
+void down_fini(struct down *d)
+{
+	slab_fini(&d->clients);
+}
+
+void client_set_state(struct client *c, enum client_state s)
+{
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	must(c->state != CLIENT_DEAD);
+	c->state = (uint8_t)s;
+	c->since_ms = c->env->loop->now_ms;
+}
+
+/* Milliseconds left of an absolute limit that began with the state; 0 means none, so never 0. */
+static uint64_t left_of(const struct client *c, int64_t limit)
+{
+	uint64_t spent = c->env->loop->now_ms - c->since_ms;
+
+	if (limit == 0)
+		return 0;
+	return spent < (uint64_t)limit ? (uint64_t)limit - spent : 1;
+}
+
+void client_set_deadline(struct client *c)
+{
+	const struct conf_listen *l = c->listen;
+	uint64_t ms = 0;
+
+	switch ((enum client_state)c->state) {
+	case CLIENT_IDLE:
+		ms = left_of(c, c->requests ? l->idle_timeout : l->header_timeout);
+		break;
+	case CLIENT_HEAD:
+		ms = left_of(c, l->header_timeout);
+		break;
+	case CLIENT_BUSY:
+		if (c->msg && !h1_send_empty(&c->msg->send))
+			ms = (uint64_t)l->send_timeout;
+		else if (c->x->body_wanted && !c->held)
+			ms = (uint64_t)l->body_timeout;
+		break;
+	case CLIENT_DRAIN:
+	case CLIENT_LINGER:
+		ms = left_of(c, LINGER_MS);
+		break;
+	case CLIENT_DEAD:
+		return;
+	}
+	conn_deadline(&c->conn, ms);
+}
+
+static void client_bury(struct grave *g)
+{
+	struct client *c = container_of(g, struct client, grave);
+	struct client *dead = c;
+	struct down *d = c->down;
+
+	OBJ_CLEAR(dead);
+	slab_put(&d->clients, c);
+}
+
+void client_close(struct client *c)
+{
+	struct env *e = c->env;
+
+	must(c->x == NULL);
+	client_set_state(c, CLIENT_DEAD);
+	loop_cancel(&c->later);
+	conn_close(&c->conn);
+	buf_put(&e->bufs, &c->in);
+	list_del(&c->node);
+	e->nconns--;
+	shm_gauge(e->shm, STAT_ACTIVE_CONNS, -1);
+	loop_bury(e->loop, &c->grave, client_bury);
+	if (e->on_conn_gone)
+		e->on_conn_gone(e);
+}
+
+static void client_on_deadline(struct conn *conn)
+{
+	struct client *c = container_of(conn, struct client, conn);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	switch ((enum client_state)c->state) {
+	case CLIENT_HEAD:
+		client_head_timeout(c);
+		break;
+	case CLIENT_BUSY:
+		if (c->msg && !h1_send_empty(&c->msg->send))
+			exchange_on_client_gone(c->x, REASON_SEND_TIMEOUT);
+		else if (c->x->body_wanted) {
+			c->msg->wire.keep_alive = false;
+			exchange_fail(c->x, REASON_BODY_TIMEOUT);
+		}
+		break;
+	case CLIENT_IDLE:
+		if (c->requests)
+			shm_count_reason(c->env->shm, REASON_IDLE_TIMEOUT);
+		client_close(c);
+		break;
+	case CLIENT_DRAIN:
+	case CLIENT_LINGER:
+		client_close(c);
+		break;
+	case CLIENT_DEAD:
+		break;
+	}
+}
+
+static void client_on_ready(struct conn *conn)
+{
+	struct client *c = container_of(conn, struct client, conn);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	panic_note()->conn = conn->id;
+	if (conn->broken && c->state == CLIENT_BUSY) {
+		exchange_on_client_gone(c->x, REASON_CLIENT_ABORT);
+		return;
+	}
+	if (c->state == CLIENT_BUSY)
+		client_flush(c);
+	if (c->state != CLIENT_DEAD)
+		client_run(c);
+	panic_note()->conn = 0;
+}
+
+static void client_later(struct task *t)
+{
+	struct client *c = container_of(t, struct client, later);
+
+	OBJ_CHECK(c, CLIENT_MAGIC);
+	if (c->state == CLIENT_BUSY)
+		client_flush(c);
+	if (c->state != CLIENT_DEAD)
+		client_run(c);
+}
+
+static const struct conn_ops client_conn_ops = { client_on_ready, client_on_deadline };
+
+bool down_accept(struct down *d, int fd, const struct addr *peer, const struct addr *local,
+		 const struct conf_listen *listen)
+{
+	struct env *e = d->env;
+	struct client *c = slab_get(&d->clients);
+
+	if (c == NULL)
+		return false;
+	c->magic = CLIENT_MAGIC;
+	c->down = d;
+	c->env = e;
+	c->listen = listen;
+	c->peer = *peer;
+	c->local_port = local->port;
+	if (!conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+		slab_put(&d->clients, c);
+		return false;
+	}
+	c->conn.id = ++d->next_id;
+	task_init(&c->later, client_later);
+	list_init(&c->node);
+	list_append(&e->conns, &c->node);
+	e->nconns++;
+	shm_count(e->shm, STAT_CONNS, 1);
+	shm_gauge(e->shm, STAT_ACTIVE_CONNS, 1);
+	c->state = CLIENT_IDLE;
+	c->since_ms = e->loop->now_ms;
+	client_set_deadline(c);
+	return true;
+}
+
+void down_drain(struct down *d, uint64_t grace_ms)
+{
+	list_each(n, &d->env->conns) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->state == CLIENT_IDLE)
+			conn_deadline(&c->conn, grace_ms ? grace_ms : 1);
+	}
+}
+
+void down_stop(struct down *d, enum reason why)
+{
+	list_each(n, &d->env->conns) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->state == CLIENT_BUSY)
+			exchange_on_client_gone(c->x, why);
+		if (c->state != CLIENT_DEAD)
+			client_close(c);
+	}
+}

@@ -1,0 +1,32 @@
+/*
+ * down.h - client connections: taking them from the acceptors, ending them on a drain.
+ *
+ * The only header of worker/downstream that worker.c sees; which version a
+ * connection speaks is found out behind it.
+ */
+#ifndef WORKER_DOWNSTREAM_DOWN_H
+#define WORKER_DOWNSTREAM_DOWN_H
+
+#include "common/slab.h"
+#include "worker/exchange/env.h"
+#include "worker/io/conn.h"
+
+/* Pools of this folder; owned by the worker, one per process. */
+struct down {
+	struct env *env;
+	struct slab clients;
+	uint64_t next_id;
+};
+
+void down_init(struct down *d, struct env *e);
+void down_fini(struct down *d);
+/* Takes over an accepted descriptor. False: no memory; the descriptor is still the caller's. */
+bool down_accept(struct down *d, int fd, const struct addr *peer, const struct addr *local,
+		 const struct conf_listen *listen);
+/* env->draining was set: idle connections get `grace_ms` for a request that is on its way, busy ones close after their
+ * answer. */
+void down_drain(struct down *d, uint64_t grace_ms);
+/* Ends every connection now, as if each client had left; their exchanges end with `why`. */
+void down_stop(struct down *d, enum reason why);
+
+#endif

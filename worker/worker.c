@@ -1,0 +1,307 @@
+/*
+ * worker.c - one worker process: its loop, what all its connections share, and
+ * its conversation with the master.
+ *
+ * Called once by the master's child, privileges already dropped. Builds the
+ * environment, takes the slot's listening sockets, serves until told to drain
+ * or stop, or until the master is gone. Never forks, never opens a file.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/ipc.h"
+#include "common/log.h"
+#include "common/obj.h"
+#include "common/panic.h"
+#include "worker/downstream/down.h"
+#include "worker/exchange/alog.h"
+#include "worker/exchange/route.h"
+#include "worker/io/accept.h"
+#include "worker/wire.h"
+
+#define WORKER_MAGIC 0x304ce401u
+
+#define FREE_BUFS 256			/* kept for the next taker */
+#define FREE_BLOCKS 1024
+#define RESERVED_FDS 64			/* logs, listeners, pipes */
+#define DRAIN_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
+
+struct worker {
+	uint32_t magic;
+	struct process *process;
+	struct loop loop;
+	struct env env;
+	struct down down;
+	struct acceptor *acceptors;
+	unsigned nacceptors;
+	struct watch control, wake;
+	struct timer drain_end;
+	uint64_t turns;
+};
+
+static struct worker *worker_of(struct env *e)
+{
+	return container_of(e, struct worker, env);
+}
+
+/* ---- each turn ---- */
+
+static void on_turn(struct loop *l)
+{
+	struct worker *w = l->owner;
+	struct shm_row *row = shm_own(&w->process->shm);
+
+	alog_flush(w->env.alog);
+	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
+	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
+}
+
+/* ---- listening ---- */
+
+static bool on_conn(struct acceptor *a, int fd, const struct addr *peer)
+{
+	struct worker *w = a->owner;
+
+	return down_accept(&w->down, fd, peer, &a->local, a->tag);
+}
+
+static bool may_accept(struct acceptor *a)
+{
+	const struct worker *w = a->owner;
+
+	return w->env.nconns < w->env.max_conns;
+}
+
+static _Noreturn void worker_end(struct worker *w, int status)
+{
+	alog_flush(w->env.alog);
+	_exit(status);
+}
+
+static void on_conn_gone(struct env *e)
+{
+	struct worker *w = worker_of(e);
+
+	if (e->draining) {
+		if (e->nconns == 0)
+			w->loop.stop = true;
+		return;
+	}
+	for (unsigned i = 0; i < w->nacceptors; i++)
+		acceptor_update(&w->acceptors[i]);
+}
+
+static void listen_all(struct worker *w)
+{
+	const struct conf *c = w->process->conf;
+	unsigned n = 0;
+
+	w->acceptors = calloc(c->nbinds ? c->nbinds : 1, sizeof(*w->acceptors));
+	if (w->acceptors == NULL)
+		_exit(1);
+	for (unsigned i = 0; i < c->nlistens; i++) {
+		const struct conf_listen *l = c->listens[i];
+
+		for (unsigned j = 0; j < l->nbinds; j++) {
+			struct acceptor *a = &w->acceptors[n++];
+			bool shared = l->binds[j].addr.family == ADDR_UNIX;
+
+			if (!acceptor_init(a, &w->loop, w->process->listen_fds[l->binds[j].id], shared, on_conn, w)) {
+				log_error("cannot watch %.*s: %s", SPAN_FMT(l->binds[j].text), strerror(errno));
+				_exit(1);
+			}
+			a->may_accept = may_accept;
+			a->tag = l;
+			a->local = l->binds[j].addr;
+		}
+	}
+	w->nacceptors = n;
+}
+
+/* ---- draining and stopping ---- */
+
+static void on_drain_end(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, drain_end);
+
+	if (w->env.nconns)
+		log_warn("shutdown_timeout passed: closing %u connections", w->env.nconns);
+	down_stop(&w->down, REASON_SHUTDOWN);
+	w->loop.stop = true;
+}
+
+static void worker_drain(struct worker *w, uint64_t ms)
+{
+	if (w->env.draining)
+		return;
+	w->env.draining = true;
+	for (unsigned i = 0; i < w->nacceptors; i++)
+		acceptor_stop(&w->acceptors[i]);
+	down_drain(&w->down, DRAIN_GRACE_MS < ms ? DRAIN_GRACE_MS : ms);
+	if (ms)
+		timer_set(&w->loop.wheel, &w->drain_end, w->loop.now_ms + ms);
+	if (w->env.nconns == 0)
+		w->loop.stop = true;
+}
+
+/* ---- the master ---- */
+
+static void take_log(struct worker *w, uint64_t id, int fd)
+{
+	const struct conf *c = w->process->conf;
+
+	if (id >= c->nlogs || fd < 0) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	if (c->logs[id] == c->error_log) {
+		log_set_fd(fd, c->error_log->kind == CONF_LOG_SYSLOG);
+		panic_set_fd(fd);
+		fd = dup(fd);
+		if (fd < 0)
+			return;
+	}
+	alog_reopen(w->env.alog, (unsigned)id, fd);
+}
+
+static void on_control(struct watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, control);
+	struct ipc_msg m;
+	int fd, rc;
+
+	(void)events;
+	while ((rc = ipc_recv(w->process->control, &m, &fd)) > 0) {
+		switch (m.kind) {
+		case IPC_DRAIN:
+			worker_drain(w, m.arg);
+			break;
+		case IPC_STOP:
+			down_stop(&w->down, REASON_SHUTDOWN);
+			worker_end(w, 0);
+			break;
+		case IPC_LOG:
+			take_log(w, m.arg, fd);
+			fd = -1;
+			break;
+		default:
+			break;
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	if (rc < 0 && !w->env.draining) {
+		log_error("the master is gone: serving what is under way, then ending");
+		loop_pause_input(&w->loop, w->process->control, watch, true, false);
+		worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout);
+	} else if (rc < 0) {
+		loop_pause_input(&w->loop, w->process->control, watch, true, false);
+	}
+}
+
+static void on_wake(struct watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, wake);
+	uint64_t n;
+
+	(void)events;
+	if (read(w->process->wake_fds[w->process->slot], &n, sizeof(n)) > 0)
+		groups_woken(&w->env.groups);
+}
+
+/* Room came free that another worker's queue may be waiting for. */
+static void wake_peers(struct groups *gs)
+{
+	const struct worker *w = gs->owner;
+	uint64_t one = 1;
+
+	for (unsigned i = 0; i < w->process->conf->workers; i++) {
+		if (i != w->process->slot && write(w->process->wake_fds[i], &one, sizeof(one)) < 0)
+			continue;	/* the counter is full: it is awake already */
+	}
+}
+
+/* ---- start ---- */
+
+static unsigned limit_conns(const struct conf *c)
+{
+	struct rlimit rl = { 1024, 1024 };
+	unsigned most;
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	if (rl.rlim_cur > 4000000)
+		rl.rlim_cur = 4000000;
+	/* Each client may need a server. */
+	most = rl.rlim_cur > 2 * RESERVED_FDS ? (unsigned)(rl.rlim_cur - RESERVED_FDS) : (unsigned)rl.rlim_cur / 2;
+	if (c->max_connections && (uint64_t)c->max_connections < most)
+		return (unsigned)c->max_connections;
+	return most;
+}
+
+static bool env_init(struct worker *w)
+{
+	struct env *e = &w->env;
+	struct process *p = w->process;
+
+	e->magic = ENV_MAGIC;
+	e->conf = p->conf;
+	e->shm = &p->shm;
+	e->loop = &w->loop;
+	e->arenas.max = FREE_BLOCKS;
+	buf_pool_init(&e->bufs, FREE_BUFS);
+	slab_init(&e->exchanges, "exchange", sizeof(struct exchange));
+	list_init(&e->conns);
+	e->max_conns = limit_conns(p->conf);
+	e->on_conn_gone = on_conn_gone;
+	if (getrandom(e->id_key, sizeof(e->id_key), 0) != sizeof(e->id_key) ||
+	    getrandom(&e->random, sizeof(e->random), 0) != sizeof(e->random))
+		return false;
+	e->random |= 1;
+	wire_env(e);
+	pool_init(&e->pool, &w->loop, e->shm, &e->bufs);
+	if (!groups_init(&e->groups, p->conf, e->shm, &w->loop))
+		return false;
+	e->groups.owner = w;
+	e->groups.wake_peers = wake_peers;
+	e->groups.seed = env_random(e);
+	e->router = router_new(p->conf);
+	e->alog = alog_new(e);
+	return e->router && e->alog;
+}
+
+void worker_main(struct process *p)
+{
+	static struct worker worker;	/* one per process; handed down from here, never named elsewhere */
+	struct worker *w = &worker;
+
+	OBJ_CHECK(p, PROCESS_MAGIC);
+	w->magic = WORKER_MAGIC;
+	w->process = p;
+	panic_set_page(shm_own(&p->shm)->note, SHM_NOTE);
+	if (!loop_init(&w->loop, w) || !env_init(w)) {
+		log_error("cannot start: %s", strerror(errno));
+		_exit(1);
+	}
+	w->loop.on_turn = on_turn;
+	down_init(&w->down, &w->env);
+	timer_init(&w->drain_end, on_drain_end);
+	w->control.on_event = on_control;
+	w->wake.on_event = on_wake;
+	if (!loop_watch_input(&w->loop, p->control, &w->control, false) ||
+	    !loop_watch_input(&w->loop, p->wake_fds[p->slot], &w->wake, false)) {
+		log_error("cannot start: %s", strerror(errno));
+		_exit(1);
+	}
+	listen_all(w);
+	on_turn(&w->loop);
+	ipc_send(p->control, IPC_READY, atomic_load(&shm_own(&p->shm)->gen), 0, -1);
+	loop_run(&w->loop);
+	worker_end(w, 0);
+}
