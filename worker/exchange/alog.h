@@ -16,7 +16,8 @@
 /* fds come from conf->logs. NULL: no memory. */
 struct alog *alog_new(struct env *e);
 void alog_free(struct alog **a);
-/* The master reopened conf->logs[id]: flush to the old one, then use fd (owned from now on). */
+/* The master reopened conf->logs[id]: flush to the old one, then use fd (owned from now on). The old descriptor is closed, but
+ * for stdout and stderr: an error log on the same target must have been switched before. */
 void alog_reopen(struct alog *a, unsigned id, int fd);
 /* One line for an ended exchange to each target of the nearest access_log (route, listener, general). */
 void alog_exchange(struct alog *a, struct exchange *x);
