@@ -61,6 +61,9 @@ int sock_listen(const struct addr *a, int backlog, bool reuseport, bool v6only)
 		return give_up(fd);
 	if (a->family == ADDR_V6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only))
 		return give_up(fd);
+	/* Accepted sockets inherit it: no system call for each connection. */
+	if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1))
+		return give_up(fd);
 	if (bind(fd, (struct sockaddr *)&ss, len) != 0 || listen(fd, backlog) != 0)
 		return give_up(fd);
 	return fd;

@@ -10,7 +10,8 @@
 
 #include "common/addr.h"
 
-/* A bound, listening TCP socket with SO_REUSEADDR, and SO_REUSEPORT if asked; v6only as given. */
+/* A bound, listening TCP socket with SO_REUSEADDR, and SO_REUSEPORT if asked; v6only as given. What it
+ * accepts has TCP_NODELAY. */
 int sock_listen(const struct addr *a, int backlog, bool reuseport, bool v6only);
 /* A listening UNIX socket at path; a stale socket file (nobody accepts there) is replaced, a live one gives
  * EADDRINUSE, any other kind of file EEXIST. Mode bits as given. */
