@@ -28,6 +28,8 @@ void log_set_level(enum log_level lv);
 /* Printed in every line, e.g. "worker 3"; copied. */
 void log_set_role(const char *role);
 int log_fd(void);
+/* A descriptor that log_set_fd() opened for the log's own use, -1: none; for whoever closes all but what is needed. */
+int log_own_fd(void);
 bool log_enabled(enum log_level lv);
 
 void log_at(enum log_level lv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
