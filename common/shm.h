@@ -4,9 +4,10 @@
  * Three segments, each a memfd made by the master before it forks:
  *   HEALTH  one cell per server, written by the checker (health, address) alone;
  *           mapped read-only by workers.
- *   ROWS    one page-aligned row per process slot, written by that worker alone;
- *           everybody else reads. The master zeroes a dead worker's row after
- *           folding its counters into the base row.
+ *   ROWS    one page-aligned row per process slot (the workers', then the
+ *           checker's), written by that process alone; everybody else reads. The
+ *           master zeroes a dead one's row after folding its counters into the
+ *           base row.
  *   SHARED  words that several update by compare-and-swap: ejection marks,
  *           virtual times of the schedulers, retry budgets. Any value ever stored is valid.
  * No pointers, no locks, no growth. A process killed at any instruction leaves
@@ -22,6 +23,8 @@
 
 #include "common/addr.h"
 #include "common/reason.h"
+
+struct conf;
 
 #define SHM_MAGIC 0x53e3a0d1u
 #define SHM_NOTE 512
@@ -45,6 +48,7 @@ enum health_state {
 	HEALTH_UP,
 	HEALTH_DOWN
 };
+/* Why it is so; of a server that is up: what it came back from (NONE: it was up from the start). */
 enum health_why {
 	HEALTH_WHY_NONE, HEALTH_WHY_CHECK, HEALTH_WHY_UNRESOLVED, HEALTH_WHY_GONE
 };
@@ -95,7 +99,8 @@ struct shm_row {
 	_Atomic uint32_t gen;		/* raised at each reuse */
 	_Atomic int32_t pid;
 	uint32_t pad0;
-	char pad1[48];
+	_Atomic uint64_t fold;		/* base row only: see shm_reap_row() */
+	char pad1[40];
 	/* written by the worker */
 	_Atomic uint64_t beat_ms;	/* monotonic, stored each turn of the loop */
 	_Atomic uint64_t turns;
@@ -118,28 +123,35 @@ struct shm_upstream {
 	_Atomic uint64_t spare[6];
 };
 
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
+	       "words shared between processes must not hide a lock");
+
 /* What a process holds of it; not itself in shared memory. */
 struct shm {
 	uint32_t magic;
-	unsigned nslots;		/* worker rows */
+	unsigned nslots;		/* rows of processes: the workers' and, last, the checker's */
 	unsigned ncells, nupstreams;
-	unsigned slot;			/* of this process; nslots for master and checker */
+	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
 	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_health *health;
-	char *rows;			/* row 0 first; row nslots is the base row of folded counters */
+	char *rows;			/* row 0 first; behind the last, two copies of the base row of folded counters */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
 };
 
-/* Makes and maps all segments, zeroed. False with errno. Called by the master. */
+/* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
+ * not inherited, a child has none until it became something. nslots: one for each worker and one for the checker. */
 bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams);
-/* In a fresh child: remaps so that only what the role may write is writable (worker: own row and SHARED; checker: HEALTH and
- * SHARED), closes the descriptors. False with errno: the child must exit. */
+/* The first state of every server cell: up, or waiting to be looked up. Called by the master before it forks. */
+void shm_init_health(struct shm *s, const struct conf *c);
+/* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: the last row,
+ * HEALTH and SHARED), closes the descriptors. False with errno: the child must exit. */
 bool shm_become_worker(struct shm *s, unsigned slot);
 bool shm_become_checker(struct shm *s);
 void shm_fini(struct shm *s);
 
+/* slot nslots: the base row. */
 struct shm_row *shm_row(const struct shm *s, unsigned slot);
 static inline struct shm_row *shm_own(const struct shm *s)
 {
@@ -148,7 +160,8 @@ static inline struct shm_row *shm_own(const struct shm *s)
 struct shm_use *shm_use(const struct shm *s, unsigned slot);		/* array of ncells */
 _Atomic uint32_t *shm_queued(const struct shm *s, unsigned slot);	/* array of nupstreams */
 
-/* Master: folds the row's counters into the base row, zeroes its gauges and uses; idempotent. The process must be reaped. */
+/* Master: folds the row's counters into the base row, zeroes what the worker wrote but its note, raises gen, frees the row. The
+ * process must be reaped. May be called again at any time, also by a master that took over from one that died within. */
 void shm_reap_row(struct shm *s, unsigned slot);
 
 /* Sums over all rows, base row included for counters. */
@@ -173,6 +186,16 @@ static inline void shm_count_reason(struct shm *s, enum reason r)
 {
 	_Atomic uint64_t *c = &shm_own(s)->reasons[r];
 	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Any process, on a cell it may write: one store. */
+static inline void shm_set_health(struct shm_health *h, enum health_state st, enum health_why why, uint64_t now_ms)
+{
+	atomic_store_explicit(&h->word, health_word(st, why, now_ms), memory_order_release);
+}
+static inline uint64_t shm_health_word(const struct shm *s, unsigned cell)
+{
+	return atomic_load_explicit(&s->health[cell].word, memory_order_acquire);
 }
 
 /* Checker: publishes / reader: copies out the address of a resolved name; false when it never had one. */

@@ -1,0 +1,164 @@
+/*
+ * shm_sum.c - what the rows say together, and whether they are sound.
+ *
+ * Called by workers on the request path (shm_active), by the master and by
+ * whoever shows numbers. Reads only; every index comes from the layout, none
+ * from shared memory.
+ */
+#include "common/obj.h"
+#include "common/shm_row.h"
+
+/* A fold that is published while we sum makes us start again; they are as rare as deaths. */
+#define TRIES 4
+
+/* A level above this was written by nobody in their right mind. */
+#define SANE_LEVEL (1u << 28)
+
+static uint64_t counter_at(const struct shm_row *row, size_t offset)
+{
+	const _Atomic uint64_t *c = (const void *)((const char *)row + offset);
+
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static uint64_t sum_counter(const struct shm *s, size_t offset)
+{
+	uint64_t sum = 0;
+
+	OBJ_CHECK(s, SHM_MAGIC);
+	for (unsigned try = 0; try < TRIES; try++) {
+		uint64_t fold = shm_fold(s);
+
+		sum = counter_at(shm_base(s, fold), offset);
+		for (unsigned i = 0; i < s->nslots; i++) {
+			if (!shm_is_folded(s, fold, i))
+				sum += counter_at(shm_row(s, i), offset);
+		}
+		atomic_thread_fence(memory_order_acquire);
+		if (shm_fold(s) == fold)
+			break;
+	}
+	return sum;
+}
+
+static uint64_t sum_gauge(const struct shm *s, size_t offset)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < s->nslots; i++)
+		sum += counter_at(shm_row(s, i), offset);
+	return sum;
+}
+
+uint64_t shm_stat(const struct shm *s, enum stat_id id)
+{
+	size_t offset = offsetof(struct shm_row, stats) + id * sizeof(uint64_t);
+
+	must(id < STAT__N);
+	return stat_is_gauge(id) ? sum_gauge(s, offset) : sum_counter(s, offset);
+}
+
+uint64_t shm_reason(const struct shm *s, enum reason r)
+{
+	must(r < REASON__N);
+	return sum_counter(s, offsetof(struct shm_row, reasons) + r * sizeof(uint64_t));
+}
+
+static size_t use_offset(const struct shm *s, unsigned cell)
+{
+	must(cell < s->ncells);
+	return sizeof(struct shm_row) + cell * sizeof(struct shm_use);
+}
+
+uint64_t shm_requests(const struct shm *s, unsigned cell)
+{
+	return sum_counter(s, use_offset(s, cell) + offsetof(struct shm_use, requests));
+}
+
+uint64_t shm_fails(const struct shm *s, unsigned cell)
+{
+	return sum_counter(s, use_offset(s, cell) + offsetof(struct shm_use, fails));
+}
+
+/* Rows that nobody lives in read zero, so that no row's state need be asked. */
+static uint32_t sum_words(const struct shm *s, size_t offset)
+{
+	const char *at = s->rows + offset;
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; i < s->nslots; i++, at += s->row_size)
+		sum += atomic_load_explicit((const _Atomic uint32_t *)(const void *)at, memory_order_seq_cst);
+	return sum;
+}
+
+uint32_t shm_active(const struct shm *s, unsigned cell)
+{
+	return sum_words(s, use_offset(s, cell) + offsetof(struct shm_use, active));
+}
+
+uint32_t shm_queue_len(const struct shm *s, unsigned upstream)
+{
+	must(upstream < s->nupstreams);
+	return sum_words(s, (size_t)((char *)(shm_queued(s, 0) + upstream) - s->rows));
+}
+
+static const char *verify_row(const struct shm *s, unsigned slot)
+{
+	const struct shm_row *row = shm_row(s, slot);
+	const struct shm_use *use = shm_use(s, slot);
+	const _Atomic uint32_t *queued = shm_queued(s, slot);
+	uint32_t state = atomic_load(&row->state);
+	bool lived_in = state == SLOT_STARTING || state == SLOT_LIVE;
+	uint64_t bound = lived_in ? SANE_LEVEL : 0;
+
+	if (state > SLOT_DEAD)
+		return "a row's state is none";
+	if (state == SLOT_DEAD)
+		return "a dead row was not swept";
+	if (!lived_in && atomic_load(&row->pid) != 0)
+		return "a free row has a process";
+	for (unsigned i = 0; i < STAT__N; i++) {
+		if (stat_is_gauge((enum stat_id)i) && atomic_load(&row->stats[i]) > bound)
+			return lived_in ? "a level is below zero" : "a free row has a level";
+	}
+	for (unsigned i = 0; i < s->ncells; i++) {
+		if (atomic_load(&use[i].active) > bound)
+			return lived_in ? "a server's active count is below zero" : "a free row has active requests";
+	}
+	for (unsigned i = 0; i < s->nupstreams; i++) {
+		if (atomic_load(&queued[i]) > bound)
+			return lived_in ? "a queue length is below zero" : "a free row has a queue";
+	}
+	return NULL;
+}
+
+static const char *verify_health(const struct shm_health *h)
+{
+	uint64_t word = atomic_load(&h->word);
+	uint32_t family = atomic_load(&h->addr_words[0]) & 0xffff;
+
+	if (health_state_of(word) > HEALTH_DOWN)
+		return "a server's health is none";
+	if (health_why_of(word) > HEALTH_WHY_GONE)
+		return "a server's reason for its health is none";
+	if (family != ADDR_NONE && family != ADDR_V4 && family != ADDR_V6)
+		return "a server's address is none";
+	if (family != ADDR_NONE && atomic_load(&h->addr_gen) == 0)
+		return "a server's address came from nowhere";
+	return NULL;
+}
+
+const char *shm_verify(const struct shm *s)
+{
+	uint64_t fold = shm_fold(s);
+	const char *bad = NULL;
+
+	OBJ_CHECK(s, SHM_MAGIC);
+	if ((fold << 1 >> 33) >= s->nslots)
+		return "the base row took in a row that does not exist";
+	for (unsigned i = 0; i < s->nslots && bad == NULL; i++)
+		bad = verify_row(s, i);
+	for (unsigned i = 0; i < s->ncells && bad == NULL; i++)
+		bad = verify_health(&s->health[i]);
+	return bad;
+}
