@@ -100,8 +100,8 @@ static void drop(struct alog *a, struct target *t, unsigned lines)
 		shm_count(a->env->shm, STAT_LOG_DROPS, lines);
 	if (t->warned_ms != 0 && now - t->warned_ms < WARN_MS)
 		return;
-	log_warn("Access log %s cannot be written%s%s: %llu lines were lost. Look at its disk or its reader.", target_name(t),
-		 t->error ? ", " : "", t->error ? strerror(t->error) : "", (unsigned long long)t->lost);
+	log_warn("Access log %s cannot be written%s%s: %llu lines were lost. Look at its disk or its reader.",
+		 target_name(t), t->error ? ", " : "", t->error ? strerror(t->error) : "", (unsigned long long)t->lost);
 	t->warned_ms = now ? now : 1;
 	t->lost = 0;
 }
