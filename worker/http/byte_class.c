@@ -8,8 +8,8 @@
 #define IN(c, lo, hi) ((c) >= (lo) && (c) <= (hi))
 #define ALNUM(c) (IN(c, '0', '9') || IN(c, 'a', 'z') || IN(c, 'A', 'Z'))
 
-#define TOKEN(c) (ALNUM(c) || (c) == '!' || IN(c, '#', '\'') || (c) == '*' || (c) == '+' || (c) == '-' || (c) == '.' || \
-		  IN(c, '^', '`') || (c) == '|' || (c) == '~')
+#define TOKEN(c) (ALNUM(c) || (c) == '!' || IN(c, '#', '\'') || (c) == '*' || (c) == '+' || (c) == '-' || \
+		  (c) == '.' || IN(c, '^', '`') || (c) == '|' || (c) == '~')
 #define TARGET(c) (IN(c, 0x21, 0x7e) && (c) != '#')
 #define PATH(c) (TARGET(c) && (c) != '.' && (c) != '%' && (c) != '?' && (c) != '\\')
 #define HEX(c) (IN(c, '0', '9') || IN(c, 'a', 'f') || IN(c, 'A', 'F'))
