@@ -2,7 +2,6 @@
 # What an origin is told about the client, what of the client's headers it sees, and what the operator's edits of
 # headers, paths and Location change on the way there and back.  Clients come by two listeners: `http` trusts nobody,
 # `behind` trusts the proxy at 127.0.0.1 and a network behind it.
-import json
 import os
 import re
 import sys

@@ -16,7 +16,7 @@ import time
 
 from ports import free_port
 from tap import Failed, show, story, until
-from wire import BLOCK, Decoder, Malformed, Truncated, blocks, chunked, digest_of
+from wire import Decoder, Malformed, Truncated, blocks, chunked, digest_of
 
 TRANSCRIPT_LIMIT = 128 * 1024
 
@@ -217,10 +217,13 @@ class Origin:
         on_loop(self._drop(reset))
 
     def forget(self):
-        """Forgets what was recorded, but not open connections."""
+        """Forgets what was recorded; open connections stay, without their past."""
         self.requests.clear()
         self.errors.clear()
         self.conns[:] = [c for c in self.conns if c.open]
+        for conn in self.conns:
+            conn.events.clear()
+            conn.logged = 0
 
     @property
     def connections(self):
