@@ -138,7 +138,7 @@ def checks(t):
         contains(run.text, 'hello', 'output')
     with t.case('a port in use is a clear error, quickly, with status 1'):
         origin = Origin('squatter')
-        run = weir_run(conf='[weir]\npid_file = {dir}/p\nerror_log = stderr\naccess_log = off\n' +
+        run = weir_run(conf='[weir]\npid_file = {dir}/p\ncontrol = {dir}/c\nerror_log = stderr\naccess_log = off\n' +
                        GREETING, port=origin.port, timeout=5)
         equal(run.code, 1, 'exit status')
         contains(run.text, str(origin.port), 'output')

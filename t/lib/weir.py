@@ -80,6 +80,7 @@ class Weir(Child):
         self.error_path = os.path.join(self.dir, 'error.log')
         self.access_path = os.path.join(self.dir, 'access.log')
         self.pid_path = os.path.join(self.dir, 'weir.pid')
+        self.control_path = os.path.join(self.dir, 'control.sock')
         self.workers_wanted = workers
         self.write(conf)
         super().__init__(name, [self.weir] + list(args) + ['-c', self.conf_path], env=environment(env))
@@ -94,7 +95,7 @@ class Weir(Child):
         text = fill(conf, self.things, self.ports)
         self.conf = with_defaults(text, (
             ('workers', self.workers_wanted), ('error_log', self.error_path), ('access_log', self.access_path),
-            ('log_format', '"' + r'\t'.join(FIELDS) + '"'), ('pid_file', self.pid_path)))
+            ('log_format', '"' + r'\t'.join(FIELDS) + '"'), ('pid_file', self.pid_path), ('control', self.control_path)))
         self.port = self.ports.get('port')
         with open(self.conf_path, 'w') as f:
             f.write(self.conf)
