@@ -28,8 +28,14 @@ static bool same_authority(struct span a, struct span b)
 /* The authorities under which the server may know itself: what it was called by, its address, the client's word. */
 static bool is_ours(const struct exchange *x, struct span authority)
 {
-	return same_authority(authority, head_get(&x->req, HDR_HOST)) || same_authority(authority, x->server) ||
-	       same_authority(authority, x->req.authority);
+	if (same_authority(authority, head_get(&x->req, HDR_HOST)) || same_authority(authority, x->server) ||
+	    same_authority(authority, x->req.authority))
+		return true;
+	/* A host name's server is called NAME@IP here. */
+	for (unsigned i = 0; x->upstream != NULL && i < x->upstream->nservers; i++)
+		if (same_authority(authority, x->upstream->servers[i].text))
+			return true;
+	return false;
 }
 
 /* What stands in front of an absolute path: scheme and authority as the server sees them. */
