@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-# weir alone, without any origin: it starts, says who it is, checks a configuration, answers by itself, and ends as it is
-# told to: by a signal, in the foreground and as a daemon.
+# weir alone, without any origin: it starts, says who it is, checks a configuration, answers by itself, and ends as it
+# is told: by a signal, in the foreground and as a daemon.
 import os
 import signal
 import sys

@@ -164,7 +164,8 @@ def methods_and_bodies(t, weir, one):
             equal(echo['length'], 0, 'length')
             equal([v for n, v in echo['headers'] if n.lower() == 'content-length'], ['0'], 'Content-Length')
     with t.case('header names and values pass as they are, repeated ones in their order'):
-        headers = [('X-One', 'a'), ('x-TWO', 'b, "c;d"'), ('X-One', 'z'), ('Cookie', 'k=v; l=w'), ('X-Latin', 'caf\xe9'),
+        headers = [('X-One', 'a'), ('x-TWO', 'b, "c;d"'), ('X-One', 'z'), ('Cookie', 'k=v; l=w'),
+                   ('X-Latin', 'caf\xe9'),
                    ('X-Empty', '')]
         echo = json.loads(fetch(weir.port, 'GET', '/echo', headers).text)
         got = [tuple(p) for p in echo['headers'] if p[0].lower().startswith('x-') or p[0] == 'Cookie']
@@ -218,7 +219,8 @@ def framing(t, weir, one, closing):
 def byte_by_byte(t, weir, dribble):
     with t.case('a request that comes byte by byte is one request'):
         with Client(weir.port) as client:
-            text = request('POST', '/echo', [('Transfer-Encoding', 'chunked')]) + chunked([b'abc', b'defgh'], [('A', 'b')])
+            text = request('POST', '/echo', [('Transfer-Encoding', 'chunked')]) + chunked([b'abc', b'defgh'],
+                                                                                          [('A', 'b')])
             for i in range(len(text)):
                 client.send(text[i:i + 1])
                 time.sleep(0.0005)
@@ -404,8 +406,10 @@ def targets(t, weir, one):
             equal(answer.status, 200, 'status')
             equal((one.last.method, one.last.target), ('OPTIONS', '*'), 'what the origin saw')
     for sent, want in (('/a/./b/../c', '/a/c'), ('/%61%7e', '/a~'), ('/a%2Fb', '/a%2Fb'), ('/a//b', '/a//b'),
-                       ('/%e4', '/%E4'), ('/a?b=../c&d=%61', '/a?b=../c&d=%61'), ('/a/%2e%2E/b', '/b'), ('/a;x=1/b', '/a;x=1/b'),
-                       ('/?', '/?'), ('/%5c', '/%5C'), ('/%252f', '/%252f'), ('/a/..', '/'), ("/!$&'()*+,=:@", "/!$&'()*+,=:@")):
+                       ('/%e4', '/%E4'), ('/a?b=../c&d=%61', '/a?b=../c&d=%61'), ('/a/%2e%2E/b', '/b'),
+                       ('/a;x=1/b', '/a;x=1/b'),
+                       ('/?', '/?'), ('/%5c', '/%5C'), ('/%252f', '/%252f'), ('/a/..', '/'),
+                       ("/!$&'()*+,=:@", "/!$&'()*+,=:@")):
         with t.case('target %s is forwarded as %s' % (sent, want)):
             equal(fetch(weir.port, 'GET', sent).status, 200, 'status')
             equal(one.last.target, want, 'target at the origin')
@@ -421,7 +425,8 @@ def early_answers(t, weir, early, one):
         equal(fetch(weir.port).text, 'one', 'another client is served')
     with t.case('... also while the client is still sending, unread'):
         with Client(weir.port) as client:
-            client.send(request('POST', '/early/close', [('Transfer-Encoding', 'chunked')]) + chunked(blocks(3 << 20))[:-5])
+            client.send(request('POST',
+                                '/early/close', [('Transfer-Encoding', 'chunked')]) + chunked(blocks(3 << 20))[:-5])
             answer = client.read()
             equal((answer.status, answer.text), (413, 'early'), 'answer')
     with t.case('an origin that answers early but reads on: the next request gets its own answer'):
@@ -440,7 +445,8 @@ def upgrades(t, weir, one):
     with t.case('an Upgrade is not forwarded, the request is, and the log tells why'):
         with Client(weir.port) as client:
             answer = client.fetch('GET', '/ws', [('Connection', 'Upgrade'), ('Upgrade', 'websocket'),
-                                                 ('Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='), ('Sec-WebSocket-Version', '13')])
+                                                 ('Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='),
+                                                 ('Sec-WebSocket-Version', '13')])
             true(answer.status != 101, 'no 101')
             lacks(answer.tokens('Connection'), 'upgrade', 'Connection')
             for seen in (r for r in one.requests if r.target == '/ws'):
@@ -504,7 +510,8 @@ def real_servers(t, weir):
                     contains(got.text, kind, 'body')
                     got = client.fetch('POST', '/%s/up' % kind, body=b'y' * size)
                     equal(got.status, 200, 'status')
-                    client.send(request('POST', '/%s/up' % kind, [('Transfer-Encoding', 'chunked')]) + chunked([b'y' * size]))
+                    client.send(request('POST', '/%s/up' % kind,
+                                        [('Transfer-Encoding', 'chunked')]) + chunked([b'y' * size]))
                     got = client.read()
                     equal(got.status, 200, 'status')
                     if kind == 'node':
@@ -557,7 +564,8 @@ def large(t, weir, one, gate):
             one.wait_requests(1)
             sent = settled(lambda: sum(conn.bytes_out for conn in one.conns)) - before
             grown = total_rss(weir) - base
-            t.note('the origin could send %d KiB; the workers hold %d KiB more than at first' % (sent >> 10, grown >> 10))
+            t.note('the origin could send %d KiB; the workers hold %d KiB more than at first' % (sent >> 10,
+                                                                                                 grown >> 10))
             between(sent, 1, BIG // 4, 'bytes the origin got rid of')
             between(grown, -base, limit, 'growth')
             equal(fetch(weir.port).text, 'one', 'others are served meanwhile')
@@ -577,12 +585,14 @@ def large(t, weir, one, gate):
             gate.wait_requests(1)
             taken = settled(lambda: done[0])
             grown = total_rss(weir) - base
-            t.note('the client could send %d KiB; the workers hold %d KiB more than at first' % (taken >> 10, grown >> 10))
+            t.note('the client could send %d KiB; the workers hold %d KiB more than at first' % (taken >> 10,
+                                                                                                 grown >> 10))
             between(taken, 1, BIG // 4, 'bytes the client got rid of')
             between(grown, -base, limit, 'growth')
             equal(fetch(weir.port).text, 'one', 'others are served meanwhile')
             open_gate()
-            equal(json.loads(client.read().text), {'sha256': digest_of(BIG), 'length': BIG}, 'answer, when the origin reads')
+            equal(json.loads(client.read().text), {'sha256': digest_of(BIG), 'length': BIG},
+                  'answer, when the origin reads')
 
 
 def open_gate():

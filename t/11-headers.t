@@ -128,7 +128,8 @@ def forwarded(t, weir):
         equal(len(ids), 20, 'different ids')
         weir.wait_access({'id': value})
     with t.case('what an untrusted client claims is replaced'):
-        got = seen(weir, headers=[('X-Forwarded-For', '1.2.3.4'), ('x-forwarded-for', '5.6.7.8'), ('X-Real-IP', '9.9.9.9'),
+        got = seen(weir,
+                   headers=[('X-Forwarded-For', '1.2.3.4'), ('x-forwarded-for', '5.6.7.8'), ('X-Real-IP', '9.9.9.9'),
                                   ('X-Forwarded-Proto', 'https'), ('X-Forwarded-Host', 'evil.example'),
                                   ('X-Forwarded-Prefix', '/evil'), ('X-Request-ID', 'chosen-by-the-client'),
                                   ('Forwarded', 'for=1.2.3.4;host=evil.example')])
@@ -187,7 +188,8 @@ def hop_by_hop(t, weir):
     hops = [('Keep-Alive', 'timeout=5'), ('Proxy-Connection', 'keep-alive'), ('TE', 'trailers, gzip'),
             ('Proxy-Authenticate', 'x'), ('X-Mine', 'private'), ('Upgrade', 'foo/2')]
     with t.case('hop-by-hop headers and those that Connection names never reach the origin'):
-        got = seen(weir, headers=hops + [('Connection', 'keep-alive, X-Mine, x-other'), ('X-Other', 'y'), ('X-Stays', 'z')])
+        got = seen(weir,
+                   headers=hops + [('Connection', 'keep-alive, X-Mine, x-other'), ('X-Other', 'y'), ('X-Stays', 'z')])
         there = [n.lower() for n, _ in got.headers]
         for name in ('keep-alive', 'proxy-connection', 'x-mine', 'x-other', 'upgrade', 'proxy-authenticate'):
             lacks(there, name, 'headers at the origin')
@@ -206,7 +208,9 @@ def hop_by_hop(t, weir):
                     equal(len(got.all(other)), 1, 'number of %s' % other)
                 equal(got.all('X-Real-IP'), ['127.0.0.1'], 'X-Real-IP')
     with t.case('what Connection names cannot take away Cookie or Authorization'):
-        got = seen(weir, headers=[('Cookie', 'a=b'), ('Authorization', 'Basic eDp5'), ('Connection', 'close, Cookie, Authorization')])
+        got = seen(weir,
+                   headers=[('Cookie', 'a=b'), ('Authorization', 'Basic eDp5'),
+                            ('Connection', 'close, Cookie, Authorization')])
         if not got.all('Cookie'):
             t.note('Cookie named in Connection was removed, as RFC 9110 section 7.6.1 has it')
         equal(got.all('X-Forwarded-For'), ['127.0.0.1'], 'X-Forwarded-For')
@@ -219,13 +223,15 @@ def hop_by_hop(t, weir):
         equal(answer.all('X-Public'), ['seen'], 'X-Public')
     with t.case('Date and Server of the origin stay; a missing Date is added'):
         answer = fetch(weir.port, 'GET', '/hop')
-        equal((answer.all('Date'), answer.all('Server')), (['Tue, 15 Nov 1994 08:12:31 GMT'], ['origin/1']), 'Date, Server')
+        equal((answer.all('Date'), answer.all('Server')), (['Tue, 15 Nov 1994 08:12:31 GMT'], ['origin/1']),
+              'Date, Server')
         equal(len(fetch(weir.port, 'GET', '/').all('Date')), 1, 'Dates')
 
 
 def edits(t, weir):
     with t.case('request headers: set, added, removed, and built from variables'):
-        got = seen(weir, '/edits/echo', [('X-Set', 'old'), ('x-set', 'older'), ('X-Many', 'first'), ('X-Many', 'second'),
+        got = seen(weir,
+                   '/edits/echo', [('X-Set', 'old'), ('x-set', 'older'), ('X-Many', 'first'), ('X-Many', 'second'),
                                          ('X-Secret', 's'), ('x-hidden', 'h'), ('X-Ask', 'asked'),
                                          ('X-Gone-If-Empty', 'was here'), ('User-Agent', 'curl')])
         equal(got.all('X-Set'), ['new value'], 'X-Set')
@@ -253,13 +259,16 @@ def edits(t, weir):
                 'request_header_add = Keep-Alive: x', 'response_header = Transfer-Encoding: x',
                 'request_header = Bad Name: x', 'request_header = NoColon'):
         with t.case('refused at load: %s' % bad):
-            run = weir_run('-t', conf='[listen a]\nbind = 127.0.0.1:%d\n[route x]\nrespond = 200 x\n%s\n' % (free_port(), bad))
+            run = weir_run('-t',
+                           conf='[listen a]\nbind = 127.0.0.1:%d\n[route x]\nrespond = 200 x\n%s\n' % (free_port(),
+                                                                                                       bad))
             equal(run.code, 1, 'exit status; it said ' + run.text)
             contains(run.text, 'weir.ini:5', 'output')
 
 
 def paths(t, weir):
-    rows = (('/strip/a/b?x=1', '/a/b?x=1'), ('/strip', '/'), ('/strip/', '/'), ('/strip?x', '/?x'), ('/strip//a', '//a'),
+    rows = (('/strip/a/b?x=1', '/a/b?x=1'), ('/strip', '/'), ('/strip/', '/'), ('/strip?x', '/?x'),
+            ('/strip//a', '//a'),
             ('/part/of/it/x', '/of/it/x'), ('/deep/ly/x', '/x'), ('/deep/ly', '/'),
             ('/add/x', '/added/add/x'), ('/swap/x?y', '/for/that/x?y'), ('/swap', '/for/that/'),
             ('/rewrite/user/42', '/user?id=42&from=GET'), ('/rewrite/user/42?id=7', '/user?id=42&from=GET'),
@@ -304,11 +313,15 @@ def paths(t, weir):
 def reply(message, conn):
     path = message.target.partition('?')[0]
     if path.endswith('/reply'):
-        return Reply(200, 'x', [('X-Reply', 'from the origin'), ('Set-Cookie', 'theirs=1'), ('X-Leak', 'l'), ('Server', 'origin/1'),
+        return Reply(200,
+                     'x', [('X-Reply', 'from the origin'), ('Set-Cookie', 'theirs=1'), ('X-Leak', 'l'),
+                           ('Server', 'origin/1'),
                                 ('X-Frame-Options', 'ALLOW')])
     if path.endswith('/hop'):
-        return Reply(200, 'x', [('Connection', 'keep-alive, X-Private'), ('Keep-Alive', 'timeout=9'), ('X-Private', 'p'),
-                                ('Proxy-Connection', 'x'), ('Upgrade', 'h2c'), ('X-Public', 'seen'), ('Server', 'origin/1'),
+        return Reply(200,
+                     'x', [('Connection', 'keep-alive, X-Private'), ('Keep-Alive', 'timeout=9'), ('X-Private', 'p'),
+                                ('Proxy-Connection', 'x'), ('Upgrade', 'h2c'), ('X-Public', 'seen'),
+                                ('Server', 'origin/1'),
                                 ('Date', 'Tue, 15 Nov 1994 08:12:31 GMT')])
     if path.endswith('/redirect'):
         return Reply(302, '', [('Location', message.header('X-Go'))])

@@ -22,7 +22,8 @@ class Table:
         self.weir = Weir('%s\n[listen http]\nbind = 127.0.0.1:{port}\n%s\n%s\n' % (head, listen, '\n'.join(lines)),
                          name=name, workers=1)
 
-    def ask(self, want, target, host='weir.test', method='GET', headers=(), port=None, explain=True, source=None, why=''):
+    def ask(self, want, target, host='weir.test', method='GET', headers=(), port=None, explain=True, source=None,
+            why=''):
         """want: the name of the route, or a status."""
         text = '%s: %s %s of %s%s%s gets %s%s' % (
             self.name, method, target, host, ''.join(', %s: %s' % h for h in headers),
@@ -137,10 +138,13 @@ def paths(t):
     table.ask('escaped', '/caf%c3%a9', why='escapes are compared normalised')
     table.ask('regex-comma', '/comma/123', why='commas are ordinary in a regex')
     table.ask('root', '/comma/1234')
-    for target, want in (('/x/../api/v2', 'api-v2'), ('/x/%2e%2e/api', 'api'), ('/%61pi', 'api'), ('/api/./v2/./exact', 'exact'),
+    for target, want in (('/x/../api/v2', 'api-v2'), ('/x/%2e%2e/api', 'api'), ('/%61pi', 'api'),
+                         ('/api/./v2/./exact', 'exact'),
                          ('/api%2Fv2', 'root'), ('//api', 'root'), ('/api//v2', 'api'), ('/api/..;/x', 'api'),
-                         ('/api/v2/exact%00', 400), ('/api/%2e%2e%2f', 'api'), ('/../api', (400, 'api')), ('/%2e%2e/api', (400, 'api')),
-                         ('/api/v2/%2E%2E/x', 'api'), ('/api%5Cv2', 'root'), ('/api%252fv2', 'root'), ('/api/v2?/../', 'api-v2')):
+                         ('/api/v2/exact%00', 400), ('/api/%2e%2e%2f', 'api'), ('/../api', (400, 'api')),
+                         ('/%2e%2e/api', (400, 'api')),
+                         ('/api/v2/%2E%2E/x', 'api'), ('/api%5Cv2', 'root'), ('/api%252fv2', 'root'),
+                         ('/api/v2?/../', 'api-v2')):
         with t.case('paths: %s means %s' % (target, want)):
             answer = fetch(table.weir.port, 'GET', target)
             got = answer.text.strip() if answer.status == 200 else answer.status
@@ -313,7 +317,8 @@ def precedence(t):
     table.ask('path-long', '/p/long/y', 'x.example', why='the wildcard\'s path does not hold')
     table.ask('method', '/count')
     table.ask('method-header', '/count', headers=[('X-A', '1')], why='more conditions win')
-    table.ask('headers', '/count', headers=[('X-A', '1'), ('X-B', '1'), ('X-C', '1')], why='three lines beat two conditions')
+    table.ask('headers', '/count', headers=[('X-A', '1'), ('X-B', '1'), ('X-C', '1')],
+              why='three lines beat two conditions')
     table.ask('headers', '/count', method='POST', headers=[('X-A', '1'), ('X-B', '1'), ('X-C', '1')])
     table.ask('plain', '/count', method='POST', headers=[('X-A', '1')])
     table.ask('first', '/same', why='the first in the configuration')

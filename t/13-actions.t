@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-# What a route can do besides proxying to one upstream: respond, redirect, error pages, allow and deny, limits of size and
-# time, fallback, a weighted split, and being switched off.
+# What a route can do besides proxying to one upstream: respond, redirect, error pages, allow and deny, limits of size
+# and time, fallback, a weighted split, and being switched off.
 import os
 import sys
 import time
@@ -222,8 +222,10 @@ def pages(t, weir):
 
 def access(t, weir):
     for path, client, want in (
-            ('/allow', None, 200), ('/allow', '203.0.113.5', 200), ('/allow', '203.0.114.5', 403), ('/allow', '::1', 403),
-            ('/deny', None, 200), ('/deny', '203.0.113.66', 403), ('/deny', '198.51.100.200', 403), ('/deny', '203.0.113.67', 200),
+            ('/allow', None, 200), ('/allow', '203.0.113.5', 200), ('/allow', '203.0.114.5', 403),
+            ('/allow', '::1', 403),
+            ('/deny', None, 200), ('/deny', '203.0.113.66', 403), ('/deny', '198.51.100.200', 403),
+            ('/deny', '203.0.113.67', 200),
             ('/both', '203.0.113.5', 200), ('/both', '203.0.113.66', 403), ('/both', None, 403)):
         with t.case('%s for %s is %d' % (path, client or '127.0.0.1', want)):
             answer = fetch(weir.port, 'GET', path, [('X-Forwarded-For', client)] if client else [])
@@ -234,11 +236,14 @@ def access(t, weir):
 
 def sizes(t, weir, one):
     for path, size, framing, want in (
-            ('/small/digest', 10, 'length', 200), ('/small/digest', 11, 'length', 413), ('/small/digest', 10, 'chunked', 200),
-            ('/small/digest', 11, 'chunked', 413), ('/small/digest', 100000, 'chunked', 413), ('/size/digest', 1000, 'length', 200),
+            ('/small/digest', 10, 'length', 200), ('/small/digest', 11, 'length', 413),
+            ('/small/digest', 10, 'chunked', 200),
+            ('/small/digest', 11, 'chunked', 413), ('/small/digest', 100000, 'chunked', 413),
+            ('/size/digest', 1000, 'length', 200),
             ('/size/digest', 1001, 'length', 413), ('/large/digest', 3000000, 'length', 200),
             ('/large/digest', 3000000, 'chunked', 200)):
-        with t.case('%d bytes %s to %s give %d' % (size, 'in chunks' if framing == 'chunked' else 'with a length', path, want)):
+        with t.case('%d bytes %s to %s give %d' % (size, 'in chunks' if framing == 'chunked' else 'with a length',
+                                                   path, want)):
             one.forget()
             with Client(weir.port) as client:
                 if framing == 'length':
@@ -329,7 +334,8 @@ def refused(t):
     for text, what in (
             ('', 'action'), ('respond = 200 x\nupstream = u\n', 'respond'), ('upstream = nobody\n', 'nobody'),
             ('respond = 99 x\n', 'respond'), ('respond = hello\n', 'respond'), ('redirect = 200 /x\n', 'redirect'),
-            ('redirect = 301\n', 'redirect'), ('respond = 200 a ; b\n', 'quote'), ('respond = 200 $nothing\n', 'nothing'),
+            ('redirect = 301\n', 'redirect'), ('respond = 200 a ; b\n', 'quote'),
+            ('respond = 200 $nothing\n', 'nothing'),
             ('upstream = u weigth=3\n', 'weight'), ('respond = 200 x\nauth = me\n', 'not built yet'),
             ('upstream = u\ncache = x\n', 'not built yet'), ('upstream = u\nmirror = u\n', 'not built yet'),
             ('upstream = u\ntimeout = 5\n', '5s'), ('upstream = u\nmax_body_size = 5q\n', 'max_body_size'),

@@ -42,9 +42,12 @@ def chunks(body):
 
 # What stands in the head: nothing of it may reach the origin.
 HEADS = [
-    ('Content-Length and Transfer-Encoding', post('Content-Length: 5\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'), 400),
-    ('Transfer-Encoding and Content-Length', post('Transfer-Encoding: chunked\r\nContent-Length: 5\r\n', '0\r\n\r\n'), 400),
-    ('Transfer-Encoding and an empty Content-Length', post('Transfer-Encoding: chunked\r\nContent-Length:\r\n', '0\r\n\r\n'), 400),
+    ('Content-Length and Transfer-Encoding', post('Content-Length: 5\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'),
+     400),
+    ('Transfer-Encoding and Content-Length', post('Transfer-Encoding: chunked\r\nContent-Length: 5\r\n', '0\r\n\r\n'),
+     400),
+    ('Transfer-Encoding and an empty Content-Length',
+     post('Transfer-Encoding: chunked\r\nContent-Length:\r\n', '0\r\n\r\n'), 400),
     ('two lengths that differ', post('Content-Length: 5\r\nContent-Length: 6\r\n'), 400),
     ('two lengths that agree', post('Content-Length: 5\r\nContent-Length: 5\r\n'), 400),
     ('a list of lengths', post('Content-Length: 5, 6\r\n'), 400),
@@ -72,8 +75,10 @@ HEADS = [
     ('chunked, identity', post('Transfer-Encoding: chunked, identity\r\n', '0\r\n\r\n'), (400, 501)),
     ('identity, chunked', post('Transfer-Encoding: identity, chunked\r\n', '0\r\n\r\n'), (400, 501)),
     ('chunked twice in a list', post('Transfer-Encoding: chunked, chunked\r\n', '0\r\n\r\n'), (400, 501)),
-    ('chunked twice in two fields', post('Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'), (400, 501)),
-    ('two fields, chunked and identity', post('Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n', '0\r\n\r\n'), (400, 501)),
+    ('chunked twice in two fields', post('Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n'),
+     (400, 501)),
+    ('two fields, chunked and identity',
+     post('Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n', '0\r\n\r\n'), (400, 501)),
     ('an empty Transfer-Encoding', post('Transfer-Encoding:\r\n'), 400),
     ('Transfer-Encoding of a comma', post('Transfer-Encoding: ,\r\n'), 400),
     ('a vertical tab before chunked', post('Transfer-Encoding: \vchunked\r\n', '0\r\n\r\n'), 400),
@@ -83,7 +88,8 @@ HEADS = [
     ('chunked in quotes', post('Transfer-Encoding: "chunked"\r\n', '0\r\n\r\n'), (400, 501)),
     ('chunked folded', post('Transfer-Encoding:\r\n chunked\r\n', '0\r\n\r\n'), 400),
     ('chunked in 1.0', 'POST /bad HTTP/1.0\r\n' + H + 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400),
-    ('chunked and a length in 1.0', 'POST /bad HTTP/1.0\r\n' + H + 'Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n', 400),
+    ('chunked and a length in 1.0',
+     'POST /bad HTTP/1.0\r\n' + H + 'Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n', 400),
     ('no Host in 1.1', get(fields=''), 400),
     ('two Hosts', get(fields=H + 'Host: other.test\r\n'), 400),
     ('two equal Hosts', get(fields=H + H), 400),
@@ -234,12 +240,14 @@ GOOD = [
     ('an empty line first', '\r\nPOST /good HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
     ('99 fields', 'POST /good HTTP/1.1\r\n' + H + 'X: y\r\n' * 97 + 'Content-Length: 5\r\n\r\nhello'),
     ('a target of 8000 bytes', 'POST /good?' + 'q' * 8000 + ' HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
-    ('a head of 30 KiB', 'POST /good HTTP/1.1\r\n' + H + 'X-Large: ' + 'l' * 30000 + '\r\nContent-Length: 5\r\n\r\nhello'),
+    ('a head of 30 KiB',
+     'POST /good HTTP/1.1\r\n' + H + 'X-Large: ' + 'l' * 30000 + '\r\nContent-Length: 5\r\n\r\nhello'),
     ('bytes above 127 in a value', 'POST /good HTTP/1.1\r\n' + H + 'X: \xe4\xff\r\nContent-Length: 5\r\n\r\nhello'),
     ('a tab in a value', 'POST /good HTTP/1.1\r\n' + H + 'X: a\tb\r\nContent-Length: 5\r\n\r\nhello'),
     ('a method nobody knows', 'BREW /good HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
     ('a body with GET', 'GET /good HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
-    ('an absolute target in capitals', 'POST HTTP://WEIR.test/good HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
+    ('an absolute target in capitals',
+     'POST HTTP://WEIR.test/good HTTP/1.1\r\n' + H + 'Content-Length: 5\r\n\r\nhello'),
     ('an empty Host in 1.0', 'POST /good HTTP/1.0\r\nHost:\r\nContent-Length: 5\r\n\r\nhello'),
     ('a Host with a port', 'POST /good HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 5\r\n\r\nhello'),
     ('trailers that may not be there are left out', 'POST /good HTTP/1.1\r\n' + H + 'Transfer-Encoding: chunked\r\n\r\n'
@@ -314,7 +322,8 @@ def unfinished(t, weir, one):
             equal(fetch(weir.port, 'GET', after).text, 'one', 'answer to another client')
             equal(one.targets(), [after], 'requests at the origin')
     for name, raw in (('half a body', post('Content-Length: 9\r\n')), ('half a chunk', chunks('9\r\nhello')),
-                      ('no last chunk', chunks('5\r\nhello\r\n')), ('no end of trailers', chunks('5\r\nhello\r\n0\r\nX: y\r\n'))):
+                      ('no last chunk', chunks('5\r\nhello\r\n')),
+                      ('no end of trailers', chunks('5\r\nhello\r\n0\r\nX: y\r\n'))):
         with t.case('%s, then the end: never a whole request at the origin' % name):
             one.forget()
             result = exchange(weir.port, raw.encode(), half_close=True, timeout=4)
@@ -323,14 +332,16 @@ def unfinished(t, weir, one):
             after = mark()
             equal(fetch(weir.port, 'GET', after).text, 'one', 'answer to another client')
             equal([r.target for r in one.requests if r.complete], [after], 'whole requests at the origin')
-    for name, raw, delay in (('no end of the head', get(end=''), 0), ('a head that never ends, byte by byte', get(), 0.1),
+    for name, raw, delay in (('no end of the head', get(end=''), 0),
+                             ('a head that never ends, byte by byte', get(), 0.1),
                              ('no end of the body', post('Content-Length: 9\r\n'), 0),
                              ('no end of a chunk', chunks('9\r\nhello'), 0)):
         with t.case('%s: 408 after a second, and the connection ends' % name):
             one.forget()
             began = time.monotonic()
             if delay:
-                result = exchange(weir.port, raw[:5].encode(), more=[(delay, b) for b in [c.encode() for c in raw[5:35]]],
+                result = exchange(weir.port, raw[:5].encode(),
+                                  more=[(delay, b) for b in [c.encode() for c in raw[5:35]]],
                                   timeout=4)
             else:
                 result = exchange(weir.port, raw.encode(), timeout=4)
@@ -347,8 +358,10 @@ def log_lines(t, weir):
             bad = [c for c in set(text) if ord(c) < 32 and c not in '\n\t' or ord(c) == 127]
             equal(bad, [], 'control bytes in a log')
     with t.case('every refusal has its reason in the access log'):
-        reasons = {line['reason'] for line in weir.access() if line.get('status') in ('400', '414', '431', '413', '408')}
-        for reason in ('bad_request', 'uri_too_long', 'header_too_large', 'body_too_large', 'header_timeout', 'body_timeout'):
+        reasons = {line['reason']
+                   for line in weir.access() if line.get('status') in ('400', '414', '431', '413', '408')}
+        for reason in ('bad_request', 'uri_too_long', 'header_too_large', 'body_too_large', 'header_timeout',
+                       'body_timeout'):
             contains(reasons, reason, 'reasons')
 
 

@@ -88,7 +88,7 @@ def listening(port):
 
 
 def spawn(args, **more):
-    """Popen that gets SIGTERM when this process dies.  The kernel ties that to the thread that forks: main thread only."""
+    """Popen that gets SIGTERM when this process dies.  The kernel ties that to the forking thread: main only."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError('children are started by the main thread')
     return subprocess.Popen(['setpriv', '--pdeathsig', 'TERM', '--'] + list(args), **more)

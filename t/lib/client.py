@@ -29,7 +29,7 @@ def request(method='GET', target='/', headers=(), body=b'', host='weir.test', ve
 
 
 class Client:
-    """One connection.  `timeout` is for every single wait; Reset, Truncated, Malformed, TimedOut say how it went wrong."""
+    """One connection.  `timeout` is for every single wait; Reset, Truncated, Malformed, TimedOut say what was wrong."""
 
     def __init__(self, port, address='127.0.0.1', timeout=10, rcvbuf=None, source=None, keep=1 << 20, sha=False):
         self.timeout = timeout * SLOW
@@ -210,8 +210,8 @@ def fetch(port, method='GET', target='/', headers=(), body=b'', **more):
 
 
 class Exchange:
-    """What came back for raw bytes: responses (complete ones), partial (a head whose body did not end), tail (bytes that
-    are no response), end (eof, reset, timeout), error (Malformed or Truncated)."""
+    """What came back for raw bytes: responses (complete ones), partial (a head whose body did not end), tail (bytes
+    that are no response), end (eof, reset, timeout), error (Malformed or Truncated)."""
 
     def __init__(self):
         self.responses = []

@@ -1,7 +1,7 @@
 """Scripted origins: raw TCP servers that record every byte, well-behaved unless told otherwise.
 
-All origins of a test run on one event loop in one thread, hundreds of connections at a time.  Handlers run there too, so
-they await and never block.  What was recorded is read from the test's thread at any time.
+All origins of a test run on one event loop in one thread, hundreds of connections at a time.  Handlers run there too,
+so they await and never block.  What was recorded is read from the test's thread at any time.
 """
 
 import asyncio

@@ -68,7 +68,7 @@ def show(value, limit=600):
 
 
 def until(what, probe, timeout=5.0, step=0.01):
-    """Calls probe() until it returns something true and returns that; Failed after `timeout` seconds (scaled by SLOW)."""
+    """Calls probe() until it returns something true and returns that; Failed after `timeout` (scaled) seconds."""
     end = time.monotonic() + timeout * SLOW
     while True:
         got = probe()

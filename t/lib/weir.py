@@ -14,7 +14,8 @@ from tap import SLOW, BailOut, Failed, equal, program, story, until
 # One line of the access log, in the test's own template: tab, name, =, value.
 FIELDS = ('id=$request_id', 'client=$client_ip', 'listen=$listen', 'method=$method', 'uri=$request_uri',
           'host=$host', 'protocol=$protocol', 'status=$status', 'reason=$reason', 'route=$route',
-          'upstream=$upstream', 'server=$server', 'tries=$tries', 'in=$bytes_in', 'out=$bytes_out', 'duration=$duration')
+          'upstream=$upstream', 'server=$server', 'tries=$tries', 'in=$bytes_in', 'out=$bytes_out',
+          'duration=$duration')
 
 TROUBLE = re.compile(r'AddressSanitizer|UndefinedBehaviorSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer'
                      r'|runtime error:|Assertion .* failed|panic|\bmust\(')
@@ -66,8 +67,8 @@ def with_defaults(text, defaults):
 
 class Weir(Child):
     """A running weir.  `conf` is its configuration, where {port}, {port_b}.. are free ports (self.port, self.ports),
-    {dir} its directory and {one} the origin given as one=...; [weir] gets the test's log files, a pid file and `workers`
-    unless set.  Ready when the constructor returns."""
+    {dir} its directory and {one} the origin given as one=...; [weir] gets the test's log files, a pid file and
+    `workers` unless set.  Ready when the constructor returns."""
 
     def __init__(self, conf, name='weir', workers=2, start=True, args=(), env=None, wait=True, **things):
         self.weir = binary()
@@ -95,7 +96,8 @@ class Weir(Child):
         text = fill(conf, self.things, self.ports)
         self.conf = with_defaults(text, (
             ('workers', self.workers_wanted), ('error_log', self.error_path), ('access_log', self.access_path),
-            ('log_format', '"' + r'\t'.join(FIELDS) + '"'), ('pid_file', self.pid_path), ('control', self.control_path)))
+            ('log_format', '"' + r'\t'.join(FIELDS) + '"'), ('pid_file', self.pid_path),
+            ('control', self.control_path)))
         self.port = self.ports.get('port')
         with open(self.conf_path, 'w') as f:
             f.write(self.conf)
