@@ -40,6 +40,7 @@ a sanitizer build).
     Weir, weir_run, Daemon                      weir.py     .port .ports .pid .workers() .kill_worker() .wait_respawn()
                                                             .errors() .wait_errors(re) .access() .wait_access({...}) .stop()
     Origin, Reply, Hangup, Conn, Blackhole      origin.py   .requests .last .conns .connections .received() .up() .down()
+    Gate                                        gate.py     Origin(handler=gate): .held .seen .most .release() .open() .shut()
     Client, fetch, exchange, request, curl      client.py   raw bytes out, strictly read in
     Message, Truncated, Reset, Malformed,       wire.py     body_of(n), digest_of(n), chunked(pieces, trailers)
       TimedOut
@@ -51,6 +52,7 @@ a sanitizer build).
 import tap
 from child import Child, alive, birth, children, cpu_seconds, fds, listening, rss, spawn, status_kib, title
 from client import Client, Curl, Exchange, curl, exchange, fetch, request
+from gate import Gate
 from load import Load
 from origin import Blackhole, Conn, Hangup, Origin, Reply
 from others import Flask, Nginx, Node, have_flask, have_nginx, have_node
