@@ -131,6 +131,11 @@ int log_fd(void)
 	return the_log.given;
 }
 
+int log_own_fd(void)
+{
+	return the_log.own;
+}
+
 bool log_enabled(enum log_level lv)
 {
 	return lv >= the_log.level;

@@ -316,6 +316,17 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *out)
 	return 1;
 }
 
+const char *panic_build_id(void)
+{
+	return the_panic.build_id;
+}
+
+void panic_fds(int fds[2])
+{
+	fds[0] = the_panic.trace[0];
+	fds[1] = the_panic.trace[1];
+}
+
 void panic_catch_signals(void)
 {
 	stack_t stack = { .ss_sp = the_panic.stack, .ss_size = sizeof(the_panic.stack) };

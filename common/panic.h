@@ -30,6 +30,12 @@ void panic_set_page(char *page, size_t size);
 /* The descriptor that crash text is written to (the error log's). */
 void panic_set_fd(int fd);
 
+/* The build id of the program as hex, "" without one; known once panic_catch_signals() was called. */
+const char *panic_build_id(void);
+/* The two descriptors that panic_catch_signals() keeps for itself, -1: none; for whoever closes all but what is needed. A
+ * forked process calls panic_catch_signals() again, which replaces them. */
+void panic_fds(int fds[2]);
+
 /* Installs handlers for SEGV, BUS, FPE, ILL and ABRT that print the note and re-raise. */
 void panic_catch_signals(void);
 

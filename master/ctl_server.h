@@ -1,0 +1,54 @@
+/*
+ * ctl_server.h - the master's end of the control socket.
+ *
+ * One request line per connection, one answer, then the connection is closed.
+ * Only root and the master's own user get an answer. Answers are made whole in
+ * memory and sent as the client takes them; the loop never waits for a client.
+ */
+#ifndef MASTER_CTL_SERVER_H
+#define MASTER_CTL_SERVER_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/ctl.h"
+
+struct master;
+
+#define CTL_CLIENTS 8
+#define CTL_CLIENT_MS 5000		/* a client has so long for all of it */
+
+struct ctl_client {
+	int fd;				/* -1: free */
+	uint64_t until_ms;
+	char line[CTL_LINE];
+	unsigned have;			/* bytes of the request */
+	char *answer;			/* NULL: still reading */
+	size_t size, sent;
+};
+
+struct ctl_server {
+	int fd;				/* -1: no control socket */
+	const char *path;
+	struct ctl_client clients[CTL_CLIENTS];
+};
+
+/* False with errno. */
+bool ctl_server_start(struct ctl_server *s, const char *path);
+void ctl_server_stop(struct ctl_server *s);
+/* What to poll for: up to 1 + CTL_CLIENTS entries; returns how many. */
+unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out);
+/* The same entries after poll(). */
+void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n);
+/* When the slowest client is given up; UINT64_MAX: none. */
+uint64_t ctl_server_next(const struct ctl_server *s);
+
+/* ctl_show.c: the answers that list things. */
+void show_status(const struct master *m, FILE *out, bool json);
+void show_workers(const struct master *m, FILE *out, bool json);
+/* False when there is no such upstream. upstream NULL: all. */
+bool show_servers(const struct master *m, const char *upstream, FILE *out, bool json);
+
+#endif

@@ -1,0 +1,369 @@
+/*
+ * ctl_show.c - the answers of the control socket that list things.
+ *
+ * Tables for people, JSON for scripts, from the same rows of shared memory
+ * that the workers count in. Called by ctl_server.c. What children wrote is
+ * copied, range-checked and printed, never used as an index or an address.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/obj.h"
+#include "common/reason.h"
+#include "master/ctl_server.h"
+#include "master/master.h"
+#include "master/version.h"
+
+/* ---- bits of text ---- */
+
+static void json_text(FILE *out, struct span s)
+{
+	fputc('"', out);
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", c);
+		else if (c < ' ' || c == 0x7f)
+			fprintf(out, "\\u%04x", c);
+		else
+			fputc(c, out);
+	}
+	fputc('"', out);
+}
+
+/* "3d 4h", "5m 6s": the two largest units. */
+static const char *age_text(char *out, size_t size, uint64_t ms)
+{
+	const uint64_t s = ms / 1000;
+
+	if (s >= 86400)
+		snprintf(out, size, "%" PRIu64 "d %" PRIu64 "h", s / 86400, s / 3600 % 24);
+	else if (s >= 3600)
+		snprintf(out, size, "%" PRIu64 "h %" PRIu64 "m", s / 3600, s / 60 % 60);
+	else if (s >= 60)
+		snprintf(out, size, "%" PRIu64 "m %" PRIu64 "s", s / 60, s % 60);
+	else
+		snprintf(out, size, "%" PRIu64 "s", s);
+	return out;
+}
+
+static const char *size_text(char *out, size_t size, uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double v = (double)bytes;
+	unsigned u = 0;
+
+	while (v >= 1024 && u + 1 < ARRAY_LEN(units)) {
+		v /= 1024;
+		u++;
+	}
+	snprintf(out, size, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
+	return out;
+}
+
+/* Since a time that a child may have written: never before the beginning of things. */
+static uint64_t since(const struct master *m, uint64_t ms)
+{
+	return ms <= m->now_ms ? m->now_ms - ms : 0;
+}
+
+/* ---- servers ---- */
+
+/* One server as it is shown: a cell of shared memory and what it belongs to. */
+struct shown {
+	const struct conf_upstream *upstream;
+	const struct conf_server *server;
+	unsigned cell;
+	enum health_state state;
+	enum health_why why;
+	uint64_t for_ms;
+	char name[128], address[ADDR_TEXT];
+};
+
+static const char *state_text(const struct shown *s)
+{
+	if (s->server->disabled)
+		return "disabled";
+	switch (s->state) {
+	case HEALTH_UP:
+		return "up";
+	case HEALTH_PENDING:
+		return "pending";
+	case HEALTH_DOWN:
+		return s->why == HEALTH_WHY_UNRESOLVED ? "unresolved" : s->why == HEALTH_WHY_GONE ? "gone" : "down";
+	default:
+		return "unused";
+	}
+}
+
+/* False for a spare cell of a host name; the first one is shown all the same while there is none. */
+static bool look_at(const struct master *m, const struct conf_upstream *u, const struct conf_server *s, unsigned i,
+		    struct shown *out)
+{
+	*out = (struct shown){ .upstream = u, .server = s, .cell = s->cell + i };
+	must(out->cell < m->shm.ncells);
+	const struct shm_health *h = &m->shm.health[out->cell];
+	uint64_t word = atomic_load_explicit(&h->word, memory_order_acquire);
+	struct addr a = s->addr;
+
+	out->state = health_state_of(word);
+	out->why = health_why_of(word);
+	out->for_ms = since(m, health_since_of(word));
+	snprintf(out->name, sizeof(out->name), "%.*s", SPAN_FMT(s->name));
+	bool named = s->addr.family == ADDR_NONE;
+	if (named && shm_get_addr(h, &a) && a.family != ADDR_UNIX) {
+		char ip[ADDR_TEXT];
+
+		addr_ip_text(&a, ip, sizeof(ip));
+		snprintf(out->name, sizeof(out->name), "%.*s@%s", SPAN_FMT(s->name), ip);
+	} else if (named) {
+		a.family = ADDR_NONE;
+	}
+	if (a.family != ADDR_NONE)
+		addr_text(&a, out->address, sizeof(out->address));
+	else
+		snprintf(out->address, sizeof(out->address), "-");
+	return out->state != HEALTH_UNUSED || i == 0;
+}
+
+static void each_server(const struct master *m, const struct conf_upstream *u, void *arg,
+			void (*show)(const struct master *m, const struct shown *s, void *arg))
+{
+	for (unsigned i = 0; i < u->nservers; i++) {
+		const struct conf_server *s = &u->servers[i];
+
+		for (unsigned cell = 0; cell < s->ncells; cell++) {
+			struct shown shown;
+
+			if (look_at(m, u, s, cell, &shown))
+				show(m, &shown, arg);
+		}
+	}
+}
+
+struct tally {
+	unsigned servers, up;
+	uint64_t active;
+};
+
+static void add_up(const struct master *m, const struct shown *s, void *arg)
+{
+	struct tally *t = arg;
+
+	t->servers++;
+	t->up += s->state == HEALTH_UP && !s->server->disabled;
+	t->active += shm_active(&m->shm, s->cell);
+}
+
+struct printer {
+	FILE *out;
+	bool first;
+};
+
+static void print_server(const struct master *m, const struct shown *s, void *arg)
+{
+	const struct shm_health *h = &m->shm.health[s->cell];
+	struct printer *p = arg;
+	char age[32], weight[16];
+
+	snprintf(weight, sizeof(weight), "%u%s", s->server->weight, s->server->backup ? " backup" : "");
+	fprintf(p->out, "%-16.*s %-28s %-24s %-10s %-8s %-10s %7u %10" PRIu64 " %8" PRIu64 " %8u\n",
+		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
+		age_text(age, sizeof(age), s->for_ms), weight, shm_active(&m->shm, s->cell),
+		shm_requests(&m->shm, s->cell), shm_fails(&m->shm, s->cell), atomic_load(&h->checks));
+}
+
+static void print_server_json(const struct master *m, const struct shown *s, void *arg)
+{
+	const struct shm_health *h = &m->shm.health[s->cell];
+	struct printer *p = arg;
+
+	fputs(p->first ? "\n" : ",\n", p->out);
+	p->first = false;
+	fputs("  {\"upstream\": ", p->out);
+	json_text(p->out, s->upstream->name);
+	fputs(", \"server\": ", p->out);
+	json_text(p->out, span_of(s->name));
+	fputs(", \"address\": ", p->out);
+	json_text(p->out, span_of(s->address));
+	fprintf(p->out, ", \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"weight\": %u, \"backup\": %s, "
+		"\"max_conns\": %u, \"active\": %u, \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
+		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u}",
+		state_text(s), s->for_ms, s->server->weight, s->server->backup ? "true" : "false", s->server->max_conns,
+		shm_active(&m->shm, s->cell), shm_requests(&m->shm, s->cell), shm_fails(&m->shm, s->cell),
+		atomic_load(&h->checks), atomic_load(&h->fails), atomic_load(&h->last_ms));
+}
+
+bool show_servers(const struct master *m, const char *upstream, FILE *out, bool json)
+{
+	struct printer p = { .out = out, .first = true };
+	bool found = upstream == NULL;
+
+	for (unsigned i = 0; i < m->conf->nupstreams; i++)
+		found |= upstream != NULL && span_eq(m->conf->upstreams[i]->name, span_of(upstream));
+	if (!found)
+		return false;
+	if (json)
+		fputs("[", out);
+	else
+		fprintf(out, "%-16s %-28s %-24s %-10s %-8s %-10s %7s %10s %8s %8s\n", "UPSTREAM", "SERVER", "ADDRESS", "STATE",
+			"FOR", "WEIGHT", "ACTIVE", "REQUESTS", "FAILED", "CHECKS");
+	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->conf->upstreams[i];
+
+		if (upstream == NULL || span_eq(u->name, span_of(upstream)))
+			each_server(m, u, &p, json ? print_server_json : print_server);
+	}
+	if (json)
+		fputs(p.first ? "]\n" : "\n]\n", out);
+	return true;
+}
+
+/* ---- workers ---- */
+
+static uint64_t row_stat(const struct master *m, const struct child *c, enum stat_id id)
+{
+	return atomic_load_explicit(&shm_row(&m->shm, c->slot)->stats[id], memory_order_relaxed);
+}
+
+/* Since the last heartbeat, by what the watchdog saw. */
+static uint64_t silent_ms(const struct master *m, const struct child *c)
+{
+	return c->pid != 0 ? since(m, c->watch.changed_ms) : 0;
+}
+
+static void print_worker(const struct master *m, const struct child *c, FILE *out)
+{
+	char age[32];
+
+	fprintf(out, "%-10s %8d %-9s %10s %10u %9u %9" PRIu64 " %12" PRIu64 " %9" PRIu64 "\n", c->name, (int)c->pid,
+		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-", c->gen,
+		c->restarts, row_stat(m, c, STAT_ACTIVE_CONNS), row_stat(m, c, STAT_REQUESTS), silent_ms(m, c));
+}
+
+static void print_worker_json(const struct master *m, const struct child *c, FILE *out)
+{
+	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", \"up_ms\": %" PRIu64
+		", \"generation\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64, c->name,
+		c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
+		c->pid != 0 ? since(m, c->born_ms) : 0, c->gen, c->restarts, silent_ms(m, c));
+	for (unsigned i = 0; i < STAT__N; i++)
+		fprintf(out, ", \"%s\": %" PRIu64, stat_name((enum stat_id)i), row_stat(m, c, (enum stat_id)i));
+	fputs("}", out);
+}
+
+void show_workers(const struct master *m, FILE *out, bool json)
+{
+	if (json)
+		fputs("[\n", out);
+	else
+		fprintf(out, "%-10s %8s %-9s %10s %10s %9s %9s %12s %9s\n", "PROCESS", "PID", "STATE", "UP", "GENERATION",
+			"RESTARTS", "CLIENTS", "REQUESTS", "SILENT/MS");
+	for (unsigned i = 0; i < m->nchildren; i++) {
+		if (json)
+			print_worker_json(m, &m->children[i], out);
+		else
+			print_worker(m, &m->children[i], out);
+		if (json)
+			fputs(i + 1 < m->nchildren ? ",\n" : "\n]\n", out);
+	}
+}
+
+/* ---- status ---- */
+
+static unsigned live_workers(const struct master *m, unsigned *restarts)
+{
+	unsigned live = 0;
+
+	*restarts = 0;
+	for (unsigned i = 0; i < m->nchildren; i++) {
+		*restarts += m->children[i].restarts;
+		live += m->children[i].role == PROCESS_WORKER && m->children[i].state == CHILD_LIVE;
+	}
+	return live;
+}
+
+static uint64_t stat_of(const struct master *m, enum stat_id id)
+{
+	return shm_stat(&m->shm, id);
+}
+
+static void print_upstreams(const struct master *m, FILE *out)
+{
+	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->conf->upstreams[i];
+		struct tally t = { 0 };
+
+		each_server(m, u, &t, add_up);
+		fprintf(out, "%-12s %.*s: %u of %u servers up, %" PRIu64 " requests under way, %u queued%s\n",
+			i == 0 ? "upstreams" : "", SPAN_FMT(u->name), t.up, t.servers, t.active,
+			shm_queue_len(&m->shm, i), t.up == 0 ? "  <- none is up" : "");
+	}
+}
+
+static void status_text(const struct master *m, FILE *out)
+{
+	char age[32], in[32], sent[32];
+	unsigned restarts, live = live_workers(m, &restarts);
+
+	fprintf(out, "weir %s is %s: process %d, up %s, configuration %s\n", WEIR_VERSION, master_state_name(m->state),
+		(int)getpid(), age_text(age, sizeof(age), since(m, m->begun_ms)), m->conf->path);
+	fprintf(out, "%-12s %u of %u live, %u restarts\n", "workers", live, m->conf->workers, restarts);
+	fprintf(out, "%-12s %" PRIu64 " open, %" PRIu64 " in all\n", "clients", stat_of(m, STAT_ACTIVE_CONNS),
+		stat_of(m, STAT_CONNS));
+	fprintf(out, "%-12s %" PRIu64 " under way, %" PRIu64 " in all\n", "requests", stat_of(m, STAT_ACTIVE_EXCHANGES),
+		stat_of(m, STAT_REQUESTS));
+	fprintf(out, "%-12s %" PRIu64 " 2xx, %" PRIu64 " 3xx, %" PRIu64 " 4xx, %" PRIu64 " 5xx\n", "answers",
+		stat_of(m, STAT_STATUS_2XX), stat_of(m, STAT_STATUS_3XX), stat_of(m, STAT_STATUS_4XX),
+		stat_of(m, STAT_STATUS_5XX));
+	fprintf(out, "%-12s %s in, %s out\n", "traffic", size_text(in, sizeof(in), stat_of(m, STAT_BYTES_IN)),
+		size_text(sent, sizeof(sent), stat_of(m, STAT_BYTES_OUT)));
+	print_upstreams(m, out);
+}
+
+static void json_upstreams(const struct master *m, FILE *out)
+{
+	fputs("  \"upstreams\": [", out);
+	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->conf->upstreams[i];
+		struct tally t = { 0 };
+
+		each_server(m, u, &t, add_up);
+		fputs(i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ", out);
+		json_text(out, u->name);
+		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %u}", t.servers, t.up,
+			t.active, shm_queue_len(&m->shm, i));
+	}
+	fputs(m->conf->nupstreams > 0 ? "\n  ]\n" : "]\n", out);
+}
+
+static void status_json(const struct master *m, FILE *out)
+{
+	unsigned restarts, live = live_workers(m, &restarts);
+
+	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64 ",\n  \"configuration\": ",
+		WEIR_VERSION, master_state_name(m->state), (int)getpid(), since(m, m->begun_ms));
+	json_text(out, span_of(m->conf->path));
+	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->conf->workers, live, restarts);
+	fputs(",\n  \"totals\": {", out);
+	for (unsigned i = 0; i < STAT__N; i++)
+		fprintf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", stat_name((enum stat_id)i), stat_of(m, (enum stat_id)i));
+	fputs("},\n  \"reasons\": {", out);
+	for (unsigned i = 1; i < REASON__N; i++)
+		fprintf(out, "%s\"%s\": %" PRIu64, i > 1 ? ", " : "", reason_token((enum reason)i),
+			shm_reason(&m->shm, (enum reason)i));
+	fputs("},\n", out);
+	json_upstreams(m, out);
+	fputs("}\n", out);
+}
+
+void show_status(const struct master *m, FILE *out, bool json)
+{
+	if (json)
+		status_json(m, out);
+	else
+		status_text(m, out);
+}

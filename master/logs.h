@@ -1,0 +1,30 @@
+/*
+ * logs.h - the log files of the configuration.
+ *
+ * The master opens them before it forks; children inherit the descriptors and
+ * get new ones by IPC_LOG when logs are reopened. A log that cannot be opened
+ * anew keeps its old descriptor.
+ */
+#ifndef MASTER_LOGS_H
+#define MASTER_LOGS_H
+
+#include <stdbool.h>
+
+#include "common/conf.h"
+
+struct master;
+
+/* Opens all and sends the error log where it belongs. False with a complaint when a file cannot be opened. A daemon has no
+ * stdout and stderr: what would go there goes to the syslog. */
+bool logs_open(struct conf *c, bool daemon);
+/* Do lines of the error log appear on stderr? */
+bool logs_on_stderr(void);
+/* Could every log be opened? For -t: complains as logs_open() does, leaves nothing open, and no file that was not there. */
+bool logs_probe(const struct conf *c);
+/* All anew; what succeeded is sent to every child as children_tend() goes round. */
+void logs_reopen(struct master *m);
+/* Only the connections to the syslog, at most every few seconds; those that are missing, or all. */
+void logs_reconnect(struct master *m, bool all);
+void logs_close(struct conf *c);
+
+#endif

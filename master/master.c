@@ -1,0 +1,285 @@
+/*
+ * master.c - the loop of the master.
+ *
+ * Owns the order of things: what is opened at start, which signal comes before
+ * which, what an end means. Called by main() once. Signals become flags that
+ * are handled here in a fixed order; everything else follows from states, made
+ * so by child.c. It does nothing that could take long.
+ */
+#include "master/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/obj.h"
+#include "common/panic.h"
+#include "common/title.h"
+#include "master/logs.h"
+#include "master/notify.h"
+#include "master/start.h"
+
+#define START_MS 20000			/* for all children to be ready once */
+
+static const char *const state_names[] = {
+	[MASTER_STARTING] = "starting", [MASTER_RUNNING] = "running", [MASTER_DRAINING] = "draining",
+	[MASTER_STOPPING] = "stopping", [MASTER_GONE] = "gone",
+};
+
+const char *master_state_name(enum master_state s)
+{
+	must(s < ARRAY_LEN(state_names));
+	return state_names[s];
+}
+
+void master_set_state(struct master *m, enum master_state state)
+{
+	OBJ_CHECK(m, MASTER_MAGIC);
+	must(state >= m->state);
+	m->state = state;
+}
+
+void master_complain(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "weir: %s\n", text);
+	/* Who starts weir reads stderr, who wonders later reads the log; where they are one, once is enough. */
+	if (!logs_on_stderr())
+		log_error("%s", text);
+}
+
+/* ---- ends ---- */
+
+void master_stop(struct master *m, int exit_status)
+{
+	if (m->state >= MASTER_STOPPING)
+		return;
+	m->exit_status = exit_status;
+	master_set_state(m, MASTER_STOPPING);
+	notify_systemd("STOPPING=1");
+	for (unsigned i = 0; i < m->nchildren; i++)
+		child_stop(m, &m->children[i]);
+}
+
+void master_drain(struct master *m)
+{
+	if (m->state >= MASTER_DRAINING)
+		return;
+	m->exit_status = EXIT_ORDERLY;
+	master_set_state(m, MASTER_DRAINING);
+	notify_systemd("STOPPING=1");
+	/* The checker stays until the last worker is gone: they still choose among servers. */
+	for (unsigned i = 0; i < m->nchildren; i++) {
+		if (m->children[i].role == PROCESS_WORKER)
+			child_drain(m, &m->children[i]);
+	}
+	/* Workers empty their queues and close; then the port is free for a successor. */
+	slots_fini(&m->slots);
+}
+
+/* ---- signals ---- */
+
+static void on_stop(struct master *m, int sig)
+{
+	log_notice("Signal %d (%s): stopping", sig, strsignal(sig));
+	master_stop(m, EXIT_ORDERLY);
+}
+
+static void on_drain(struct master *m, int sig)
+{
+	if (m->state >= MASTER_DRAINING)
+		return;
+	log_notice("Signal %d (%s): ending what is under way, then stopping", sig, strsignal(sig));
+	master_drain(m);
+}
+
+static void on_reopen(struct master *m, int sig)
+{
+	(void)sig;
+	logs_reopen(m);
+}
+
+static void on_reload(struct master *m, int sig)
+{
+	(void)m;
+	log_warn("Signal %d (%s): reload is not built yet; restart weir to read the configuration again", sig,
+		 strsignal(sig));
+}
+
+static void on_upgrade(struct master *m, int sig)
+{
+	(void)m;
+	log_warn("Signal %d (%s): upgrade is not built yet; restart weir to run another binary", sig, strsignal(sig));
+}
+
+static void on_child(struct master *m, int sig)
+{
+	(void)sig;
+	children_reap(m);
+}
+
+/* In the order in which they are handled when several came: an end beats all else. */
+static const struct {
+	int sig;
+	void (*handle)(struct master *m, int sig);
+} handlers[] = {
+	{ SIGCHLD, on_child }, { SIGTERM, on_stop }, { SIGINT, on_stop }, { SIGQUIT, on_drain },
+	{ SIGUSR1, on_reopen }, { SIGHUP, on_reload }, { SIGUSR2, on_upgrade },
+};
+
+static int open_signals(void)
+{
+	struct sigaction sa = { .sa_handler = SIG_DFL };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_LEN(handlers); i++) {
+		sigaddset(&set, handlers[i].sig);
+		/* An ignored one would never be read, and nohup and its like leave some ignored. */
+		sigaction(handlers[i].sig, &sa, NULL);
+	}
+	sa.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &sa, NULL);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -1;
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void read_signals(struct master *m)
+{
+	struct signalfd_siginfo info[16];
+	ssize_t n;
+
+	while ((n = read(m->signal_fd, info, sizeof(info))) > 0) {
+		for (size_t i = 0; i < (size_t)n / sizeof(info[0]); i++)
+			m->signals |= 1u << info[i].ssi_signo;
+	}
+}
+
+static void handle_signals(struct master *m)
+{
+	uint32_t got = m->signals;
+
+	m->signals = 0;
+	for (unsigned i = 0; i < ARRAY_LEN(handlers); i++) {
+		if ((got >> handlers[i].sig & 1) != 0 && m->state < MASTER_GONE)
+			handlers[i].handle(m, handlers[i].sig);
+	}
+}
+
+/* ---- the loop ---- */
+
+static void on_ready(struct master *m)
+{
+	master_set_state(m, MASTER_RUNNING);
+	if (!start_announce(m)) {
+		master_stop(m, EXIT_CANNOT_START);
+		return;
+	}
+	log_notice("weir %s is ready: %u workers, process %d, after %llu ms", WEIR_VERSION, m->conf->workers,
+		   (int)getpid(), (unsigned long long)(m->now_ms - m->begun_ms));
+}
+
+/* What follows for the master from the states of its children. */
+static void move_on(struct master *m)
+{
+	if (m->state == MASTER_STARTING && children_all_ready(m))
+		on_ready(m);
+	if (m->state == MASTER_STARTING && m->now_ms - m->begun_ms > START_MS) {
+		master_complain("not every worker was ready within %u s; the error log says why", START_MS / 1000);
+		master_stop(m, EXIT_CANNOT_START);
+	}
+	if (m->state == MASTER_DRAINING && children_workers(m) == 0)
+		master_stop(m, m->exit_status);
+	if (m->state == MASTER_STOPPING && children_count(m) == 0)
+		master_set_state(m, MASTER_GONE);
+}
+
+static int wait_ms(const struct master *m)
+{
+	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
+	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl) };
+
+	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
+		if (others[i] < next)
+			next = others[i];
+	}
+	return next > m->now_ms ? (int)(next - m->now_ms) : 0;
+}
+
+static void take_turn(struct master *m, struct pollfd *fds)
+{
+	fds[0] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
+	/* poll() passes over descriptors below zero. */
+	for (unsigned i = 0; i < m->nchildren; i++)
+		fds[1 + i] = (struct pollfd){ .fd = m->children[i].control, .events = POLLIN };
+	struct pollfd *ctl = fds + 1 + m->nchildren;
+	unsigned nctl = ctl_server_fds(&m->ctl, ctl);
+
+	int n = poll(fds, 1 + m->nchildren + nctl, wait_ms(m));
+	m->now_ms = clock_mono_ms();
+	if (n > 0)
+		read_signals(m);
+	for (unsigned i = 0; n > 0 && i < m->nchildren; i++) {
+		if (fds[1 + i].revents != 0 && fds[1 + i].fd == m->children[i].control)
+			child_on_message(m, &m->children[i]);
+	}
+	ctl_server_tend(m, ctl, nctl);
+	handle_signals(m);
+	watchdog_tick(m);
+	logs_reconnect(m, false);
+	move_on(m);
+	children_tend(m);
+}
+
+static int loop(struct master *m)
+{
+	struct pollfd *fds = calloc(2 + m->nchildren + CTL_CLIENTS, sizeof(*fds));
+
+	if (fds == NULL)
+		log_no_memory((2 + m->nchildren + CTL_CLIENTS) * sizeof(*fds));
+	children_tend(m);
+	while (m->state != MASTER_GONE)
+		take_turn(m, fds);
+	free(fds);
+	log_notice("weir has stopped");
+	return m->exit_status;
+}
+
+int master_run(struct conf *c, int ready_fd)
+{
+	struct master m = {
+		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .conf = c, .ready_fd = ready_fd, .daemon = ready_fd >= 0,
+		.signal_fd = -1,
+		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .priv = { .jail_fd = -1 },
+	};
+	int status = EXIT_CANNOT_START;
+
+	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
+	title_set("weir: master");
+	log_set_role("master");
+	panic_note()->role = "master";
+	panic_catch_signals();
+	m.signal_fd = open_signals();
+	if (m.signal_fd < 0)
+		master_complain("cannot receive signals: %s", strerror(errno));
+	else if (start_open(&m))
+		status = loop(&m);
+	start_close(&m);
+	if (m.signal_fd >= 0)
+		close(m.signal_fd);
+	return status;
+}

@@ -1,0 +1,80 @@
+/*
+ * master.h - the master process: what it owns and the states it goes through.
+ *
+ * One struct master lives for the whole run and is handed to every part of
+ * master/. The master reads signals, child messages, control requests and its
+ * clock in one loop; it never speaks HTTP, never looks a name up while it
+ * runs, and never follows a value that a child wrote.
+ */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/conf.h"
+#include "common/shm.h"
+#include "master/child.h"
+#include "master/ctl_server.h"
+#include "master/fence.h"
+#include "master/listen.h"
+#include "master/lock.h"
+#include "master/priv.h"
+
+#define MASTER_MAGIC 0x3a57e200u
+
+/* Exit statuses of weir, as weir.8 tells them. */
+enum {
+	EXIT_ORDERLY = 0,
+	EXIT_BAD_CONF = 1,
+	EXIT_USAGE = 2,
+	EXIT_CANNOT_START = 3,		/* a port, a permission, another instance; also a child that could not drop privileges */
+};
+
+enum master_state {
+	MASTER_STARTING,		/* not every child has been ready once */
+	MASTER_RUNNING,
+	MASTER_DRAINING,		/* workers end what is under way; nothing is started any more */
+	MASTER_STOPPING,		/* everything is told to go */
+	MASTER_GONE			/* no child is left */
+};
+
+struct master {
+	uint32_t magic;
+	enum master_state state;
+	int exit_status;
+	struct conf *conf;		/* borrowed from main() */
+	struct shm shm;
+	struct priv priv;
+	struct slots slots;
+	struct fence fence;
+	struct child *children;		/* conf->workers workers, then the checker */
+	unsigned nchildren;
+	int *wake_fds;			/* one event counter per child */
+	int signal_fd;
+	int ready_fd;			/* tells a waiting parent how the start went; -1: nobody waits */
+	bool daemon;			/* -D: no terminal, and nothing that belongs to the starter is kept open */
+	uint32_t signals;		/* received and not yet handled, one bit each */
+	struct lock control_lock, pid_lock;
+	struct ctl_server ctl;
+	uint64_t now_ms;		/* read once per turn of the loop */
+	uint64_t begun_ms;
+	uint64_t tick_ms;		/* last turn of the watchdog */
+	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
+	unsigned logs_round;		/* raised each time the logs are reopened */
+};
+
+/* Runs until told to stop; returns the exit status. ready_fd: see struct master. */
+int master_run(struct conf *c, int ready_fd);
+
+const char *master_state_name(enum master_state s);
+/* One setter. Never goes back. */
+void master_set_state(struct master *m, enum master_state state);
+/* Begins an orderly end: now, or after what is under way within shutdown_timeout. */
+void master_stop(struct master *m, int exit_status);
+void master_drain(struct master *m);
+
+/* Says on stderr and in the error log why weir cannot start. */
+void master_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,201 @@
+/*
+ * start.c - what the master opens before its first fork, and closes at its end.
+ *
+ * Owns the order: logs first, so that everything else can be said; locks, so
+ * that a second instance leaves before it touches anything; then ports, shared
+ * memory and the control socket. Called by master_run() and, for the waiting
+ * parent of a daemon, by main(). Each failure is one sentence for the operator.
+ */
+#include "master/start.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/ctl.h"
+#include "common/log.h"
+#include "common/obj.h"
+#include "master/logs.h"
+#include "master/master.h"
+#include "master/notify.h"
+
+static bool take(struct lock *l, const char *path, const char *what)
+{
+	pid_t holder;
+
+	switch (lock_take(l, path, &holder)) {
+	case LOCK_TAKEN:
+		return true;
+	case LOCK_BUSY:
+		if (holder > 0)
+			master_complain("weir is running already: process %d holds the %s %s", (int)holder, what, path);
+		else
+			master_complain("weir is running already: another process holds the %s %s", what, path);
+		return false;
+	case LOCK_ERROR:
+		break;
+	}
+	master_complain("cannot make the %s %s: %s", what, path, strerror(errno));
+	return false;
+}
+
+static bool take_pid_file(struct master *m)
+{
+	return m->conf->pid_file == NULL || take(&m->pid_lock, m->conf->pid_file, "pid file");
+}
+
+/* ---- the control socket ---- */
+
+static bool is_default(const char *path)
+{
+	return strcmp(path, CTL_DEFAULT_SOCKET) == 0;
+}
+
+/* Nobody asked for the default by name: several weirs side by side need no line each to go without. */
+static bool take_default_control(struct master *m, char *lock)
+{
+	pid_t holder;
+
+	mkdir(CTL_DEFAULT_DIR, 0755);
+	enum lock_result got = lock_take(&m->control_lock, lock, &holder);
+	if (got == LOCK_TAKEN)
+		return true;
+	if (got == LOCK_BUSY)
+		log_warn("Another weir (process %d) has the control socket " CTL_DEFAULT_SOCKET ": weirctl cannot reach "
+			 "this one; set control in [weir]", (int)holder);
+	else
+		log_warn("No control socket: cannot make %s: %s", lock, strerror(errno));
+	return false;
+}
+
+static bool open_control(struct master *m)
+{
+	const char *path = m->conf->control;
+	char lock[4096];
+
+	if (path == NULL)
+		return true;
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	if (is_default(path)) {
+		if (!take_default_control(m, lock))
+			return true;
+	} else if (!take(&m->control_lock, lock, "lock")) {
+		return false;
+	}
+	lock_write_pid(&m->control_lock);
+	if (ctl_server_start(&m->ctl, path))
+		return true;
+	master_complain("cannot listen on the control socket %s: %s", path, strerror(errno));
+	return false;
+}
+
+/* ---- the whole ---- */
+
+static bool open_shm(struct master *m)
+{
+	/* One row more than workers: the checker's. */
+	if (shm_init(&m->shm, m->conf->workers + 1, m->conf->ncells, m->conf->nupstreams)) {
+		shm_init_health(&m->shm, m->conf);
+		return true;
+	}
+	m->shm.magic = 0;
+	master_complain("cannot make the shared memory: %s", strerror(errno));
+	return false;
+}
+
+static bool open_children(struct master *m)
+{
+	if (children_init(m) && fence_init(&m->fence, m->conf->workers))
+		return true;
+	master_complain("cannot set up %u workers: %s", m->conf->workers, strerror(errno));
+	return false;
+}
+
+bool start_open(struct master *m)
+{
+	char why[256];
+
+	if (!logs_open(m->conf, m->daemon))
+		return false;
+	if (!take_pid_file(m) || !open_control(m))
+		return false;
+	if (!priv_find_user(&m->priv, m->conf, why, sizeof(why)) ||
+	    !priv_prepare(&m->priv, m->conf, why, sizeof(why))) {
+		master_complain("%s", why);
+		return false;
+	}
+	if (!slots_init(&m->slots, m->conf) || !open_shm(m) || !open_children(m))
+		return false;
+	priv_trim_master(&m->priv);
+	return true;
+}
+
+static void tell_parent(struct master *m, int status)
+{
+	unsigned char byte = (unsigned char)status;
+
+	if (m->ready_fd < 0)
+		return;
+	if (write(m->ready_fd, &byte, 1) != 1)
+		log_debug("nobody waits for the start any more");
+	close(m->ready_fd);
+	m->ready_fd = -1;
+}
+
+void start_leave_terminal(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i <= 2; i++)
+		dup2(fd, i);
+	if (fd > 2)
+		close(fd);
+}
+
+bool start_announce(struct master *m)
+{
+	if (m->pid_lock.fd >= 0 && !lock_write_pid(&m->pid_lock)) {
+		master_complain("cannot write the pid file %s: %s", m->conf->pid_file, strerror(errno));
+		return false;
+	}
+	notify_systemd("READY=1");
+	if (m->ready_fd >= 0) {
+		start_leave_terminal();
+		tell_parent(m, EXIT_ORDERLY);
+	}
+	return true;
+}
+
+void start_close(struct master *m)
+{
+	slots_fini(&m->slots);
+	ctl_server_stop(&m->ctl);
+	children_fini(m);
+	fence_fini(&m->fence);
+	priv_fini(&m->priv);
+	if (m->shm.magic == SHM_MAGIC)
+		shm_fini(&m->shm);
+	lock_drop(&m->pid_lock);
+	lock_drop(&m->control_lock);
+	logs_close(m->conf);
+	/* Only one that never was ready still has somebody to tell. */
+	tell_parent(m, m->exit_status != EXIT_ORDERLY ? m->exit_status : EXIT_CANNOT_START);
+}
+
+int start_wait(int pipe_fd)
+{
+	unsigned char status;
+	ssize_t n;
+
+	do {
+		n = read(pipe_fd, &status, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return status;
+	fprintf(stderr, "weir: the master died before it was ready\n");
+	return EXIT_CANNOT_START;
+}
