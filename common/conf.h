@@ -66,6 +66,11 @@ enum conf_time {
 	CONF_T_CONNECT, CONF_T_RESPONSE, CONF_T_READ, CONF_T_WRITE, CONF_T_TUNNEL, CONF_T__N
 };
 
+/* ---- TLS ---- */
+struct cert;				/* cert.h */
+struct cert_ca;
+enum conf_verify { CONF_VERIFY_OFF, CONF_VERIFY_OPTIONAL, CONF_VERIFY_REQUIRED };
+
 /* ---- [listen] ---- */
 #define CONF_LISTEN_MAGIC 0xc02f0001u
 struct conf_bind {
@@ -91,6 +96,15 @@ struct conf_listen {
 	int64_t max_header_size, max_requests;
 	int64_t max_body_size;		/* layered */
 	const struct conf_access_log *access_log;	/* layered; NULL: unset */
+
+	bool tls;
+	const struct cert **certs;	/* as written: the first is for unknown names */
+	unsigned ncerts;
+	bool sni_strict;
+	bool tls13_only;
+	const char *ciphers, *suites;	/* up to TLS 1.2, of TLS 1.3; NULL: built-in */
+	const struct cert_ca *client_ca;
+	enum conf_verify client_verify;
 };
 
 /* ---- [upstream] ---- */
@@ -149,6 +163,11 @@ struct conf_upstream {
 	int64_t queue_timeout;
 	int64_t resolve_min, resolve_max;	/* bounds on the TTL of host names */
 	int64_t timeouts[CONF_T__N];	/* layered */
+
+	bool tls, tls_verify;
+	struct span tls_name;		/* empty: the server's own */
+	const struct cert_ca *tls_ca;	/* set when certificates are verified */
+	const struct cert *client_cert;	/* NULL: none */
 };
 
 /* ---- [route] ---- */
@@ -265,6 +284,23 @@ struct conf_route {
 	const struct conf_access_log *access_log;	/* layered; NULL: unset */
 };
 
+/* ---- [tls] ---- */
+#define CONF_TLS_MAGIC 0xc02f0005u
+struct conf_tls {
+	uint32_t magic;
+	struct span name;
+	struct conf_origin at;
+	struct conf_host *hosts;	/* none: the names in its certificates */
+	unsigned nhosts;
+	const struct conf_listen **listens;	/* nlistens 0: every one with tls */
+	unsigned nlistens;
+	const struct cert **certs;	/* none: those of the listener */
+	unsigned ncerts;
+	bool has_verify;		/* its own rules for client certificates; else the listener's */
+	const struct cert_ca *client_ca;
+	enum conf_verify client_verify;
+};
+
 /* ---- the whole ---- */
 struct conf {
 	uint32_t magic;
@@ -301,6 +337,10 @@ struct conf {
 	struct conf_upstream **upstreams;
 	unsigned nupstreams;
 	unsigned ncells;		/* server cells in shared memory */
+	struct conf_tls **tls;
+	unsigned ntls;
+	struct cert *certs;		/* all of them, and all authorities; freed with the conf */
+	struct cert_ca *cas;
 };
 
 /* One complaint of the reader or checker. */

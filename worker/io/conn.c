@@ -102,17 +102,19 @@ const struct transport transport_plain = {
 
 /* ---- events ---- */
 
-/* True when connecting ended, one way or the other. */
-static bool end_connecting(struct conn *c, uint32_t events)
+/* True when dialing ended, one way or the other. A transport may have a handshake to make before the owner hears of it. */
+static bool end_dialing(struct conn *c, uint32_t events)
 {
 	if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0)
 		return false;
-	c->connecting = false;
+	c->dialing = false;
 	c->error = sock_error(c->fd);
 	if (c->error == 0 && (events & (EPOLLERR | EPOLLHUP)) != 0)
 		c->error = ECONNRESET;
 	if (c->error != 0)
 		c->broken = true;
+	if (c->error != 0 || c->tp->event == NULL)
+		c->connecting = false;
 	return true;
 }
 
@@ -122,8 +124,8 @@ static void on_event(struct watch *w, uint32_t events)
 	bool changed = false;
 
 	OBJ_CHECK(c, CONN_MAGIC);
-	if (c->connecting) {
-		if (!end_connecting(c, events))
+	if (c->dialing) {
+		if (!end_dialing(c, events))
 			return;
 		changed = true;
 	}
@@ -139,7 +141,9 @@ static void on_event(struct watch *w, uint32_t events)
 	c->can_write |= out;
 	c->hup |= hup;
 	c->broken |= broken;
-	if (changed)
+	if (c->tp->event != NULL && c->error == 0)
+		changed |= c->tp->event(c, in, out);
+	if (changed && !c->connecting)
 		c->ops->on_ready(c);
 }
 
@@ -156,7 +160,7 @@ bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const st
 	*c = (struct conn){
 		.magic = CONN_MAGIC, .fd = fd, .loop = l, .watch = { .on_event = on_event },
 		.tp = &transport_plain, .ops = ops, .owner = owner,
-		.connecting = connecting, .can_write = !connecting,
+		.dialing = connecting, .connecting = connecting, .can_write = !connecting,
 	};
 	timer_init(&c->timer, on_expire);
 	if (loop_watch(l, fd, &c->watch))
@@ -176,7 +180,7 @@ void conn_close(struct conn *c)
 	c->tp->close(c);
 	close(c->fd);
 	c->fd = -1;
-	c->connecting = c->can_read = c->can_write = false;
+	c->dialing = c->connecting = c->can_read = c->can_write = false;
 }
 
 void conn_reset(struct conn *c)
@@ -187,6 +191,7 @@ void conn_reset(struct conn *c)
 	if (c->fd < 0)
 		return;
 	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	c->broken = true;		/* no goodbye of the transport's either */
 	conn_close(c);
 }
 
@@ -222,6 +227,21 @@ enum io_rc conn_sendv(struct conn *c, const struct iovec *iov, unsigned n, size_
 	if (iov_bytes(iov, n) == 0)
 		return IO_OK;
 	return c->tp->sendv(c, iov, n, put);
+}
+
+bool conn_quiet(struct conn *c, bool ask)
+{
+	char byte;
+	size_t got;
+
+	if (c->hup || c->broken)
+		return false;
+	if (ask) {
+		c->can_read = true;
+		if (c->tp->ask != NULL)
+			c->tp->ask(c);
+	}
+	return !c->can_read || conn_recv(c, &byte, 1, &got) == IO_AGAIN;
 }
 
 void conn_deadline(struct conn *c, uint64_t ms)

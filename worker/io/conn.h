@@ -2,8 +2,7 @@
  * conn.h - a stream connection: one descriptor, what is known of its readiness,
  * one deadline.
  *
- * Below it lies a transport table (plain now, TLS later); nobody above asks
- * which. Edge-triggered: `can_read` and `can_write` remember what epoll said
+ * Below it lies a transport table, plain or TLS; nobody above asks which. Edge-triggered: `can_read` and `can_write` remember what epoll said
  * until the kernel says EAGAIN or gives less than was asked for. The owner gets
  * one callback on any change and looks at the flags; it reads and writes
  * whenever it has reason to, not only inside the callback. Write first, wait
@@ -38,11 +37,15 @@ struct transport {
 	enum io_rc (*sendv)(struct conn *c, const struct iovec *iov, unsigned n, size_t *put);
 	void (*shut)(struct conn *c);	/* end of our direction */
 	void (*close)(struct conn *c);	/* frees tp_state, not the descriptor */
+	/* The descriptor became readable or writable (again). While c->connecting this is the handshake's, and ends it. True:
+	 * something changed for the owner. NULL: nothing to do. */
+	bool (*event)(struct conn *c, bool in, bool out);
+	void (*ask)(struct conn *c);	/* the next recv asks the kernel whatever is known; may be NULL */
 };
 extern const struct transport transport_plain;
 
 struct conn_ops {
-	/* Readiness changed, or connecting ended (c->connecting is false now; c->error tells how). */
+	/* Readiness changed, or connecting, a handshake included, ended (c->connecting is false now; c->error tells how). */
 	void (*on_ready)(struct conn *c);
 	/* The deadline set by conn_deadline() passed. */
 	void (*on_deadline)(struct conn *c);
@@ -60,7 +63,9 @@ struct conn {
 	struct timer timer;
 	uint64_t id;			/* unique in this worker, for logs */
 	int error;			/* errno of the failure, 0 for none */
-	bool connecting;
+	bool dialing;			/* a connect() is under way */
+	bool connecting;		/* no bytes yet: dialing, or a handshake of the transport */
+	bool was_clear;			/* see tls_was_clear() */
 	bool can_read, can_write;	/* as far as we know */
 	bool hup;			/* EPOLLRDHUP seen: a read will end with IO_EOF */
 	bool broken;			/* EPOLLERR or EPOLLHUP seen, or an IO_FAIL */
@@ -80,6 +85,10 @@ void conn_shut(struct conn *c);
 enum io_rc conn_recv(struct conn *c, void *p, size_t n, size_t *got);
 /* Up to all bytes; *put may be less than asked for (then can_write is off). */
 enum io_rc conn_sendv(struct conn *c, const struct iovec *iov, unsigned n, size_t *put);
+
+/* Nothing to read and no end of the stream, as far as events told; `ask`: the kernel is asked too. What it reads to find out is
+ * lost, so the answer no means that the connection is of no more use. */
+bool conn_quiet(struct conn *c, bool ask);
 
 /* on_deadline at now + ms; 0 stops it. Cheap enough to call on every byte. */
 void conn_deadline(struct conn *c, uint64_t ms);
