@@ -125,7 +125,7 @@ START_TEST(the_nearest_log_counts)
 	both[0] = &s.logs[0];
 	both[1] = &s.logs[1];
 	alog_exchange(s.a, s.x);
-	mine = (struct conf_access_log){ .to = both, .nto = 2, .format = template(&s.w, "listener"), .escape = CONF_ESC_LOG };
+	mine = (struct conf_access_log){ .to = both, .nto = 2, .format = template(&s.w, "listener") };
 	((struct conf_listen *)s.x->listen)->access_log = &mine;
 	alog_exchange(s.a, s.x);
 	route_of(s.x)->access_log = &off;
@@ -179,8 +179,8 @@ static bool json_string_ok(struct span s)
 static struct span random_text(struct world *w, char *text, size_t max)
 {
 	static const char *const odd[] = {
-		"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80", "\xe2\x82", "\"}",
-		"\\", "\r\n", "\x1b[2J",
+		"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80",
+		"\xe2\x82", "\"}", "\\", "\r\n", "\x1b[2J",
 	};
 	size_t n = 0, want = roll(w, (unsigned)max);
 
@@ -521,5 +521,5 @@ START_TEST(what_waits_is_written_at_the_end)
 END_TEST
 
 UNIT("alog", the_usual_formats, the_nearest_log_counts, outside_text_breaks_nothing, escapes,
-     long_values_are_cut_and_huge_lines_dropped, a_pipe_nobody_reads, several_writers_tear_no_line, a_full_disk, the_syslog,
-     rotation_loses_nothing, what_waits_is_written_at_the_end)
+     long_values_are_cut_and_huge_lines_dropped, a_pipe_nobody_reads, several_writers_tear_no_line, a_full_disk,
+     the_syslog, rotation_loses_nothing, what_waits_is_written_at_the_end)
