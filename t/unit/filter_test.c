@@ -131,7 +131,7 @@ static void path_case(const struct path_case *c)
 	} else {
 		snprintf(got, sizeof(got), "%.*s%s%.*s", SPAN_FMT(s.x->req.path), s.x->req.has_query ? "?" : "",
 			 SPAN_FMT(s.x->req.query));
-		ck_assert_msg(c->want != NULL && strcmp(got, c->want) == 0, "%s became %s, not %s", c->target, got,
+		ck_assert_msg(c->want && strcmp(got, c->want) == 0, "%s became %s, not %s", c->target, got,
 			      c->want ? c->want : "refused");
 	}
 	stage_fini(&s);
@@ -205,8 +205,8 @@ static void has_field(struct stage *s, const char *name, const char *want)
 	struct span got = head_find(&s->x->req, span_of(name));
 	int first = head_index(&s->x->req, span_of(name), 0);
 
-	ck_assert_msg(want ? got.p != NULL && span_eq(got, span_of(want)) : got.p == NULL, "%s is \"%.*s\", not \"%s\"", name,
-		      SPAN_FMT(got), want ? want : "(absent)");
+	ck_assert_msg(want ? got.p != NULL && span_eq(got, span_of(want)) : got.p == NULL,
+		      "%s is \"%.*s\", not \"%s\"", name, SPAN_FMT(got), want ? want : "(absent)");
 	if (want)
 		ck_assert_int_eq(head_index(&s->x->req, span_of(name), (unsigned)first + 1), -1);
 }
