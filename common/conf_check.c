@@ -1,0 +1,138 @@
+/*
+ * conf_check.c - what only shows when all sections are known.
+ *
+ * Called by conf.c once they are read. Errors: nothing to listen on, one
+ * address twice. Warnings: what was written and has no effect.
+ */
+#include <stdio.h>
+
+#include "common/conf_parts.h"
+
+/* ---- addresses ---- */
+struct taken {
+	struct load *ld;
+	struct htab by_text;		/* canonical address -> struct conf_bind */
+	const struct sect *sect;
+};
+
+static void take(struct taken *t, const struct conf_bind *b, const char *text)
+{
+	struct load *ld = t->ld;
+	const struct conf_bind *old = htab_get(&t->by_text, span_of(text));
+
+	if (old == NULL) {
+		htab_put(&t->by_text, span_of(arena_str(ld->arena, span_of(text))), (void *)b);
+		return;
+	}
+	struct entry at = { .key = SPAN("bind"), .sect = (struct sect *)t->sect, .file = t->sect->file, .line = b->at.line };
+	bool same = span_eq(old->text, b->text);
+	conf_error(ld, &at, same ? "%s stands twice; the first is at %s:%u" : "%s shares addresses with the bind at %s:%u",
+		   conf_show(ld->arena, b->text), old->at.file, old->at.line);
+}
+
+static void check_bind(struct taken *t, const struct conf_bind *b)
+{
+	static const uint8_t any[16];
+	char text[ADDR_TEXT + 8];
+
+	if (b->addr.family == ADDR_UNIX) {
+		take(t, b, b->addr.path);
+		return;
+	}
+	/* One for all: it takes the place of both families. */
+	if (b->addr.family == ADDR_V6 && !b->v6only && memcmp(b->addr.v6, any, sizeof(any)) == 0) {
+		(void)snprintf(text, sizeof(text), "0.0.0.0:%u", b->addr.port);
+		take(t, b, text);
+		if (htab_get(&t->by_text, span_of(text)) != b)
+			return;
+	}
+	addr_text(&b->addr, text, sizeof(text));
+	take(t, b, text);
+}
+
+static void check_listens(struct load *ld)
+{
+	struct taken t = { .ld = ld };
+	bool any = false;
+
+	htab_init(&t.by_text);
+	for (struct sect *s = ld->first; s != NULL; s = s->next) {
+		const struct conf_listen *l = s->object;
+
+		any = any || s->kind == SECT_listen;
+		if (s->kind != SECT_listen || l == NULL)
+			continue;
+		t.sect = s;
+		for (unsigned i = 0; i < l->nbinds; i++)
+			check_bind(&t, &l->binds[i]);
+	}
+	htab_fini(&t.by_text);
+	if (!any)
+		conf_line_error(ld, ld->files[0], 0, "expected at least one [listen NAME] section, got none");
+}
+
+/* ---- without effect ---- */
+static void useless(struct load *ld, const struct sect *s, enum opt_id id, const char *why)
+{
+	for (const struct value *v = s->values; v != NULL; v = v->next) {
+		if (v->e->opt->id == id && v->layer == LAYER_OWN && !v->e->is_off) {
+			conf_warn(ld, v->e, "has no effect: %s", why);
+			return;
+		}
+	}
+}
+
+static void check_upstream(struct load *ld, const struct sect *s, const struct conf_upstream *u)
+{
+	static const enum opt_id http[] = { OPT_upstream_check_path, OPT_upstream_check_host, OPT_upstream_check_status };
+	static const enum opt_id any[] = { OPT_upstream_check_interval, OPT_upstream_check_timeout, OPT_upstream_check_rise,
+					   OPT_upstream_check_fall, OPT_upstream_check_port };
+	bool weight = false;
+
+	if (!s->used)
+		conf_sect_warn(ld, s, "no route uses this upstream");
+	for (unsigned i = 0; i < ARRAY_LEN(http) && u->check != CONF_CHECK_HTTP; i++)
+		useless(ld, s, http[i], "it belongs to check = http");
+	for (unsigned i = 0; i < ARRAY_LEN(any) && u->check == CONF_CHECK_OFF; i++)
+		useless(ld, s, any[i], "check is off");
+	if (u->max_fails == 0) {
+		useless(ld, s, OPT_upstream_fail_timeout, "max_fails is 0");
+		useless(ld, s, OPT_upstream_max_ejected, "max_fails is 0");
+	}
+	for (unsigned i = 0; i < u->nservers; i++)
+		weight = weight || (u->servers[i].weight > 0 && !u->servers[i].disabled);
+	if (u->nservers > 0 && !weight)
+		conf_sect_warn(ld, s, "every server is disabled or has weight 0: all requests get 503");
+}
+
+static void check_route(struct load *ld, const struct sect *s, const struct conf_route *r)
+{
+	static const enum opt_id proxy[] = {
+		OPT_route_split_by, OPT_route_strip_prefix, OPT_route_rewrite, OPT_route_add_prefix, OPT_route_host_header,
+		OPT_route_rewrite_location, OPT_route_fallback, OPT_route_retries, OPT_route_retry_on, OPT_route_timeout,
+		OPT_route_intercept_errors, OPT_upstream_connect_timeout, OPT_upstream_response_timeout,
+		OPT_upstream_read_timeout, OPT_upstream_write_timeout, OPT_upstream_tunnel_timeout
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(proxy) && r->action != CONF_UPSTREAM; i++)
+		useless(ld, s, proxy[i], "the action of this route is not upstream");
+	if (r->action == CONF_UPSTREAM && r->nsplit < 2)
+		useless(ld, s, OPT_route_split_by, "there is only one upstream");
+	if (r->has_allow && r->nallow == 0)
+		conf_sect_warn(ld, s, "allow is empty: every client gets 403");
+}
+
+void conf_check(struct load *ld)
+{
+	check_listens(ld);
+	for (struct sect *s = ld->first; s != NULL; s = s->next) {
+		if (s->bad)
+			continue;
+		if (s->kind == SECT_upstream && s->object != NULL)
+			check_upstream(ld, s, s->object);
+		else if (s->kind == SECT_route && s->object != NULL)
+			check_route(ld, s, s->object);
+		else if (s->kind == SECT_policy && !s->used)
+			conf_sect_warn(ld, s, "no section uses this policy");
+	}
+}
