@@ -51,8 +51,10 @@ struct rule {
 #define REFUSE_BITS(role, name, error, arg, mask, value) \
 	RULE(role, name, SCMP_ACT_ERRNO(error), 1, CMP_BITS(arg, mask, value))
 #define NOT_TO_READ(name, arg) \
-	REFUSE_BITS(CHECKER, name, EACCES, arg, O_WRONLY, O_WRONLY), REFUSE_BITS(CHECKER, name, EACCES, arg, O_RDWR, O_RDWR), \
-	REFUSE_BITS(CHECKER, name, EACCES, arg, O_CREAT, O_CREAT), REFUSE_BITS(CHECKER, name, EACCES, arg, O_TRUNC, O_TRUNC)
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_WRONLY, O_WRONLY), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_RDWR, O_RDWR), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_CREAT, O_CREAT), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_TRUNC, O_TRUNC)
 
 static const struct rule rules[] = {
 	/* the loop */

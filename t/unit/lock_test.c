@@ -103,4 +103,5 @@ START_TEST(refuses_what_is_no_file)
 }
 END_TEST
 
-UNIT("lock", second_one_learns_who_holds_it, stale_file_is_taken_over, never_removes_anothers_file, refuses_what_is_no_file)
+UNIT("lock", second_one_learns_who_holds_it, stale_file_is_taken_over, never_removes_anothers_file,
+     refuses_what_is_no_file)
