@@ -229,7 +229,7 @@ static void tell_action(FILE *out, struct exchange *x)
 static void tell_answer(FILE *out, const struct exchange *x)
 {
 	static const char *const kinds[] = {
-		[CONF_EDIT_REMOVE] = "removed", [CONF_EDIT_SET] = "set", [CONF_EDIT_ADD] = "added",
+		[CONF_EDIT_REMOVE] = "remove", [CONF_EDIT_SET] = "set", [CONF_EDIT_ADD] = "add",
 	};
 	const struct conf_route *r = x->route;
 
@@ -238,8 +238,9 @@ static void tell_answer(FILE *out, const struct exchange *x)
 	for (unsigned i = 0; i < r->nresponse_edits; i++) {
 		const struct conf_edit *e = &r->response_edits[i];
 
-		explain_line(out, "answer's header", "%.*s %s%s%.*s", SPAN_FMT(e->name), kinds[e->kind],
-			     e->value ? ": " : "", SPAN_FMT(e->value ? e->value->source : SPAN("")));
+		/* The source of a header's value is the line as written, name and all. */
+		explain_line(out, "answer's header", "%s %.*s", kinds[e->kind],
+			     SPAN_FMT(e->value ? e->value->source : e->name));
 	}
 }
 
