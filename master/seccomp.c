@@ -140,7 +140,7 @@ static int add(scmp_filter_ctx ctx, const struct rule *list, size_t n, enum proc
 /* raise() and abort() and nobody else's death. */
 static int add_own_signals(scmp_filter_ctx ctx)
 {
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
 bool seccomp_confine(enum process_role role)
