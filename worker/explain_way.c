@@ -99,6 +99,7 @@ static bool tell_head(FILE *out, struct exchange *x)
 	head_init(&before, &x->arena);
 	for (unsigned i = 0; i < x->req.nfields; i++)
 		head_add(&before, x->req.fields[i].name, x->req.fields[i].value);
+	forward_take_id(x);
 	if (!forward_tell(x) || !edit_apply(x, &x->req, r->request_edits, r->nrequest_edits)) {
 		explain_line(out, "answer", "%u: the head is too large", reason_status(REASON_NO_MEMORY));
 		return false;
@@ -110,7 +111,7 @@ static bool tell_head(FILE *out, struct exchange *x)
 			explain_line(out, "header removed", "%s", explain_safe(x, before.fields[i].name));
 	for (unsigned i = 0; i < x->req.nfields; i++) {
 		const struct field *f = &x->req.fields[i];
-		bool id = f->id == HDR_X_REQUEST_ID && span_eq(f->value, x->request_id_span);
+		bool id = f->id == HDR_X_REQUEST_ID && !came_so(&before, f) && span_eq(f->value, x->request_id_span);
 
 		if (f->id != HDR_HOST)
 			explain_line(out, came_so(&before, f) ? "header as it came" : "header set", "%s: %s",

@@ -266,16 +266,19 @@ START_TEST(a_trusted_proxy_is_extended)
 	has_field(&s, "X-Forwarded-Host", "public.example");
 	has_field(&s, "X-Forwarded-Prefix", "/outer/api");
 	has_field(&s, "X-Real-IP", "10.7.7.7");
+	has_field(&s, "X-Request-ID", "theirs");
+	ck_span_eq(s.x->request_id_span, "theirs");
 	has_field(&s, "Forwarded", "for=1.2.3.4");
 	stage_fini(&s);
-	/* It said nothing. */
-	stage_init(&s, "GET / HTTP/1.0\r\n\r\n");
+	/* It said nothing, or nothing that could be a request id. */
+	stage_init(&s, "GET / HTTP/1.0\r\nX-Request-ID: a \"b\"\r\n\r\n");
 	s.x->peer_trusted = true;
 	s.x->peer = s.x->client = (struct addr){ .family = ADDR_UNIX };
 	ck_assert_int_eq(filter_forward.request(s.x), FILTER_NEXT);
 	has_field(&s, "X-Forwarded-For", "unknown");
 	has_field(&s, "X-Forwarded-Proto", "http");
 	has_field(&s, "X-Forwarded-Host", NULL);
+	has_field(&s, "X-Request-ID", "0123456789abcdef0123456789abcdef");
 	has_field(&s, "X-Forwarded-Prefix", NULL);
 	stage_fini(&s);
 }

@@ -67,6 +67,10 @@ START_TEST(of_the_outcome)
 
 	is(&w, x, "[$upstream][$server][$status][$reason]", "[][][][-]");
 	is(&w, x, "[$port]", "[]");
+	x->resp.status = 201;
+	is(&w, x, "$status", "201");
+	x->ended = true;
+	is(&w, x, "[$status]", "[]");
 	x->upstream = &up;
 	x->server = SPAN("a:80");
 	x->status = 204;
