@@ -415,8 +415,8 @@ with Story('which server a request goes to', deadline=120) as t:
     tens = [Origin('s%d' % i) for i in range(10)]
     quick, slow = Origin('quick'), Origin('slow', handler=dawdle)
     late = Origin('late', start=False)
-    servers = ['server = %s' % s for s in tens]
-    weir = Weir(CONF, workers=3, ten='\n'.join(servers), nine='\n'.join(servers[:9]), quick=quick, slow=slow, late=late,
+    lines = ['server = %s' % s for s in tens]
+    weir = Weir(CONF, workers=3, ten='\n'.join(lines), nine='\n'.join(lines[:9]), quick=quick, slow=slow, late=late,
                 **abc, **pqr)
     gate.shut()
     least_conn(t, weir, gate)
