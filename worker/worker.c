@@ -168,10 +168,8 @@ static void take_log(struct worker *w, uint64_t id, int fd)
 	if (c->logs[id] == c->error_log) {
 		log_set_fd(fd, c->error_log->kind == CONF_LOG_SYSLOG);
 		panic_set_fd(fd);
-		fd = dup(fd);
-		if (fd < 0)
-			return;
 	}
+	/* Owns fd from here and closes the old one. */
 	alog_reopen(w->env.alog, (unsigned)id, fd);
 }
 
