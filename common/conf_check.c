@@ -72,40 +72,31 @@ static void check_listens(struct load *ld)
 }
 
 /* ---- without effect ---- */
-static void useless(struct load *ld, const struct sect *s, enum opt_id id, const char *why)
+static bool one_of(enum opt_id id, const enum opt_id *ids, unsigned n)
 {
-	for (const struct value *v = s->values; v != NULL; v = v->next) {
-		if (v->e->opt->id == id && v->layer == LAYER_OWN && !v->e->is_off) {
-			conf_warn(ld, v->e, "has no effect: %s", why);
-			return;
-		}
+	for (unsigned i = 0; i < n; i++) {
+		if (ids[i] == id)
+			return true;
 	}
+	return false;
 }
 
-static void check_upstream(struct load *ld, const struct sect *s, const struct conf_upstream *u)
+static const char *upstream_no_effect(const struct conf_upstream *u, enum opt_id id)
 {
 	static const enum opt_id http[] = { OPT_upstream_check_path, OPT_upstream_check_host, OPT_upstream_check_status };
 	static const enum opt_id any[] = { OPT_upstream_check_interval, OPT_upstream_check_timeout, OPT_upstream_check_rise,
 					   OPT_upstream_check_fall, OPT_upstream_check_port };
-	bool weight = false;
 
-	if (!s->used)
-		conf_sect_warn(ld, s, "no route uses this upstream");
-	for (unsigned i = 0; i < ARRAY_LEN(http) && u->check != CONF_CHECK_HTTP; i++)
-		useless(ld, s, http[i], "it belongs to check = http");
-	for (unsigned i = 0; i < ARRAY_LEN(any) && u->check == CONF_CHECK_OFF; i++)
-		useless(ld, s, any[i], "check is off");
-	if (u->max_fails == 0) {
-		useless(ld, s, OPT_upstream_fail_timeout, "max_fails is 0");
-		useless(ld, s, OPT_upstream_max_ejected, "max_fails is 0");
-	}
-	for (unsigned i = 0; i < u->nservers; i++)
-		weight = weight || (u->servers[i].weight > 0 && !u->servers[i].disabled);
-	if (u->nservers > 0 && !weight)
-		conf_sect_warn(ld, s, "every server is disabled or has weight 0: all requests get 503");
+	if (u->check != CONF_CHECK_HTTP && one_of(id, http, ARRAY_LEN(http)))
+		return "it belongs to check = http";
+	if (u->check == CONF_CHECK_OFF && one_of(id, any, ARRAY_LEN(any)))
+		return "check is off";
+	if (u->max_fails == 0 && (id == OPT_upstream_fail_timeout || id == OPT_upstream_max_ejected))
+		return "max_fails is 0";
+	return NULL;
 }
 
-static void check_route(struct load *ld, const struct sect *s, const struct conf_route *r)
+static const char *route_no_effect(const struct conf_route *r, enum opt_id id)
 {
 	static const enum opt_id proxy[] = {
 		OPT_route_split_by, OPT_route_strip_prefix, OPT_route_rewrite, OPT_route_add_prefix, OPT_route_host_header,
@@ -114,12 +105,48 @@ static void check_route(struct load *ld, const struct sect *s, const struct conf
 		OPT_upstream_read_timeout, OPT_upstream_write_timeout, OPT_upstream_tunnel_timeout
 	};
 
-	for (unsigned i = 0; i < ARRAY_LEN(proxy) && r->action != CONF_UPSTREAM; i++)
-		useless(ld, s, proxy[i], "the action of this route is not upstream");
-	if (r->action == CONF_UPSTREAM && r->nsplit < 2)
-		useless(ld, s, OPT_route_split_by, "there is only one upstream");
+	if (r->action != CONF_UPSTREAM && one_of(id, proxy, ARRAY_LEN(proxy)))
+		return "the action of this route is not upstream";
+	if (r->nsplit < 2 && id == OPT_route_split_by)
+		return "there is only one upstream";
+	return NULL;
+}
+
+const char *conf_no_effect(const struct sect *s, enum opt_id id)
+{
+	return s->kind == SECT_upstream ? upstream_no_effect(s->object, id) : s->kind == SECT_route ? route_no_effect(s->object, id) : NULL;
+}
+
+static void check_effects(struct load *ld, const struct sect *s)
+{
+	for (const struct value *v = s->values; v != NULL && v->layer == LAYER_OWN; v = v->next) {
+		const struct opt *o = v->e->opt;
+		const char *why = conf_no_effect(s, o->id);
+
+		/* The default written out, as -T does, promises nothing. */
+		if (why != NULL && !v->e->is_off && !span_eq(v->e->shown, span_of(o->def)))
+			conf_warn(ld, v->e, "has no effect: %s", why);
+	}
+}
+
+static void check_upstream(struct load *ld, const struct sect *s, const struct conf_upstream *u)
+{
+	bool weight = false;
+
+	if (!s->used)
+		conf_sect_warn(ld, s, "no route uses this upstream");
+	for (unsigned i = 0; i < u->nservers; i++)
+		weight = weight || (u->servers[i].weight > 0 && !u->servers[i].disabled);
+	if (u->nservers > 0 && !weight)
+		conf_sect_warn(ld, s, "every server is disabled or has weight 0: all requests get 503");
+	check_effects(ld, s);
+}
+
+static void check_route(struct load *ld, const struct sect *s, const struct conf_route *r)
+{
 	if (r->has_allow && r->nallow == 0)
 		conf_sect_warn(ld, s, "allow is empty: every client gets 403");
+	check_effects(ld, s);
 }
 
 void conf_check(struct load *ld)

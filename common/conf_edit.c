@@ -135,48 +135,37 @@ static void take_key(struct side *sd, enum opt_id id, enum conf_edit_kind kind)
 }
 
 /* ---- nearest wins ---- */
-static bool same(const struct edit *a, const struct edit *b)
-{
-	return a->out.kind == b->out.kind &&
-	       (a->out.value == NULL || span_eq(a->v->e->text.t, b->v->e->text.t));
-}
-
-/* Two lines of one layer about one header. */
+/* Two lines that set one header in one layer. */
 static void compare(struct side *sd, const struct edit *a, struct edit *b)
 {
 	const struct entry *x = a->v->e, *y = b->v->e;
 	struct load *ld = sd->sc->ld;
+	const char *where = conf_where(ld->arena, x->file, x->line);
 
-	if (x->sect == y->sect) {
-		if (a->out.kind == CONF_EDIT_SET && b->out.kind == CONF_EDIT_SET)
-			conf_error(ld, y, "%.*s is set twice; the first is at %s", SPAN_FMT(b->out.name),
-				   conf_where(ld->arena, x->file, x->line));
-		return;
-	}
-	if (same(a, b)) {
-		b->lost = true;
-		return;
-	}
-	conf_sect_error(ld, sd->sc->sect, "the policies %.*s and %.*s differ on the header %.*s (%s and %s): set it in this section",
-			SPAN_FMT(x->sect->name), SPAN_FMT(y->sect->name), SPAN_FMT(b->out.name),
-			conf_where(ld->arena, x->file, x->line), conf_where(ld->arena, y->file, y->line));
+	b->lost = true;
+	if (x->sect == y->sect)
+		conf_error(ld, y, "%.*s is set twice; the first is at %s", SPAN_FMT(b->out.name), where);
+	else if (!span_eq(x->text.t, y->text.t))
+		conf_sect_error(ld, sd->sc->sect, "the policies %.*s and %.*s differ on the header %.*s (%s and %s): set it in this section",
+				SPAN_FMT(x->sect->name), SPAN_FMT(y->sect->name), SPAN_FMT(b->out.name), where,
+				conf_where(ld->arena, y->file, y->line));
 }
 
 /* All lines about one header; they hang from the last one backwards. */
 static void settle(struct side *sd, struct edit *last)
 {
 	enum layer nearest = LAYER_BUILT_IN;
-	struct edit *first = NULL;
+	const struct edit *first = NULL;
 
 	for (struct edit *e = last; e != NULL; e = e->next)
 		nearest = e->v->layer < nearest ? e->v->layer : nearest;
 	for (struct edit *e = last; e != NULL; e = e->next) {
 		e->lost = e->v->layer > nearest;
-		if (!e->lost && (first == NULL || e->out.kind == CONF_EDIT_SET || first->out.kind != CONF_EDIT_SET))
+		if (!e->lost && e->out.kind == CONF_EDIT_SET)
 			first = e;
 	}
-	for (struct edit *e = last; e != NULL && e != first; e = e->next) {
-		if (!e->lost)
+	for (struct edit *e = last; e != NULL && first != NULL; e = e->next) {
+		if (e != first && !e->lost && e->out.kind == CONF_EDIT_SET)
 			compare(sd, first, e);
 	}
 }

@@ -265,6 +265,14 @@ struct span conf_quote(struct arena *a, struct span s)
 	return span_make(out, n);
 }
 
+/* Right behind the = a word may begin with ; or #, which behind a blank would be a comment. */
+static struct span shown_word(struct lexer *lx, const struct word *w)
+{
+	bool like_comment = !w->quoted && w->shown.n > 0 && (w->shown.p[0] == ';' || w->shown.p[0] == '#');
+
+	return like_comment ? conf_quote(lx->ld->arena, w->shown) : w->shown;
+}
+
 /* For -T, a file is shown by its whole path, since the output may be read from elsewhere. */
 static struct span shown_file(struct lexer *lx, const struct word *w)
 {
@@ -274,7 +282,7 @@ static struct span shown_file(struct lexer *lx, const struct word *w)
 	bool is_unix = (o->id == OPT_listen_bind || o->id == OPT_upstream_server) && span_starts(s, SPAN("unix:"));
 
 	if (w->outside || (!(o->flags & F_FILE) && !is_unix))
-		return w->shown;
+		return shown_word(lx, w);
 	while (rest.n > 0) {
 		if (span_eq(opt_choice(&rest), s))
 			return w->shown;
@@ -384,6 +392,7 @@ static bool take_whole_text(struct lexer *lx)
 	if (!(quoted ? take_quoted(lx, &w) : take_text(lx, &w)))
 		return false;
 	lx->e->text = finish(&w, span_make(NULL, 0), quoted);
+	lx->e->text.shown = shown_word(lx, &lx->e->text);
 	lx->e->has_text = true;
 	skip_blanks(lx);
 	if (lx->p != lx->end && !at_comment(lx)) {

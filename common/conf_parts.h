@@ -288,7 +288,18 @@ void conf_route_error_pages(struct scope *sc, struct conf_route *r);
 
 /* ---- whole-configuration checks ---- */
 void conf_check(struct load *ld);
+/* Why a key does nothing in this section, or NULL. */
+const char *conf_no_effect(const struct sect *s, enum opt_id id);
 void conf_reach(struct load *ld);
+
+/* ---- conf_cover.c: two routes; certain or not said ---- */
+/* The conditions other than listen, host and path: b's hold wherever a's do; both can hold at once. */
+bool conf_rest_covers(const struct conf_route *b, const struct conf_route *a);
+bool conf_rest_meets(const struct conf_route *b, const struct conf_route *a);
+/* b holds and wins wherever a does at this host (NULL: any) and path of a: why it wins, or NULL. */
+const char *conf_route_hides(const struct conf_route *b, const struct conf_route *a, const struct conf_host *ah, unsigned ap);
+/* Somewhere both hold and b wins: why, or NULL. */
+const char *conf_route_beats(const struct conf_route *b, const struct conf_route *a);
 
 /* ---- for -T ---- */
 struct conf_text {
