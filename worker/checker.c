@@ -179,6 +179,8 @@ static void start(struct checker *c)
 	if (getrandom(&c->seed, sizeof(c->seed), 0) != sizeof(c->seed))
 		cannot_start("no random numbers");
 	c->seed |= 1;
+	/* What c-ares falls back on for the numbers of its queries. */
+	srand((unsigned)(c->seed >> 32));
 	if (!loop_init(&c->loop, c))
 		cannot_start(strerror(errno));
 	if (!make_targets(c))
