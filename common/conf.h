@@ -37,6 +37,8 @@ static inline int64_t conf_pick(int64_t route, int64_t other, int64_t general)
 struct conf_regex {
 	struct span source;
 	void *code;			/* pcre2_code, compiled without JIT; freed with the conf */
+	void *match, *limits;		/* pcre2_match_data and _context, one per process after fork */
+	struct conf_regex *next;	/* in conf->regexes */
 };
 
 /* Where something was written, for messages: file may be "built-in". */
@@ -341,18 +343,28 @@ struct conf {
 	unsigned ntls;
 	struct cert *certs;		/* all of them, and all authorities; freed with the conf */
 	struct cert_ca *cas;
+
+	struct conf_regex *regexes;	/* all of them */
+	const struct conf_access_log ***access_logs;	/* by route and listener, see conf_access_log() */
+	const struct conf_text *text;	/* what was written, for conf_dump() */
 };
+
+/* The access log of a request that met this listener and this route (NULL: none): target and format are looked up each for
+ * itself in route, listener and general layer, as weir.ini.5 says. Never NULL. */
+const struct conf_access_log *conf_access_log(const struct conf *c, const struct conf_route *r, const struct conf_listen *l);
 
 /* One complaint of the reader or checker. */
 struct conf_msg {
 	bool warning;
-	struct conf_origin at;
+	struct conf_origin at;		/* line 0: the file as a whole */
+	const char *section;		/* "[listen http]"; may be NULL */
 	const char *key;		/* may be NULL */
 	const char *text;		/* "expected ..., got ...; did you mean ...?" */
 };
 struct conf_msgs {
 	struct conf_msg *v;
 	unsigned n, nerrors;
+	unsigned cap;
 };
 
 /* Reads, checks and resolves; never exits. Returns NULL when there was any error; all errors and warnings are in *msgs either way
@@ -362,7 +374,7 @@ struct conf *conf_load(struct arena *arena, const char *file, struct conf_msgs *
 /* Frees what the arena does not hold (regexes). */
 void conf_free(struct conf *c);
 
-/* Prints messages as FILE:LINE: error: [key:] text. */
+/* Prints messages as FILE:LINE: error: [section] key: text. */
 void conf_print_msgs(FILE *out, const struct conf_msgs *msgs);
 /* -T: the whole configuration, defaults included, each value with its origin. */
 void conf_dump(const struct conf *c, FILE *out);

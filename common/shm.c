@@ -252,7 +252,8 @@ static void set(_Atomic uint64_t *c, uint64_t v)
 }
 
 /* to = from + dead, counters only. */
-static void fold_counters(const struct shm *s, struct shm_row *to, const struct shm_row *from, const struct shm_row *dead)
+static void fold_counters(const struct shm *s, struct shm_row *to, const struct shm_row *from,
+			  const struct shm_row *dead)
 {
 	struct shm_use *to_use = (void *)(to + 1);
 	const struct shm_use *from_use = (const void *)(from + 1), *dead_use = (const void *)(dead + 1);

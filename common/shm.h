@@ -52,6 +52,7 @@ enum health_state {
 enum health_why {
 	HEALTH_WHY_NONE, HEALTH_WHY_CHECK, HEALTH_WHY_UNRESOLVED, HEALTH_WHY_GONE
 };
+#define SHM_ERROR_STATUS 0x10000u
 struct shm_health {
 	_Atomic uint64_t word;		/* state:8 | why:8 | since_ms:48; one store publishes all */
 	_Atomic uint32_t seq;		/* odd while the address is being changed */
@@ -60,7 +61,7 @@ struct shm_health {
 	_Atomic uint32_t checks, fails;	/* done in all, failed in all */
 	_Atomic uint32_t last_ms;	/* duration of the last check */
 	char pad[64 - 8 - 4 - 24 - 4 - 8 - 4 - 8];
-	_Atomic uint32_t last_error;	/* errno of the last failed check, or HTTP status when below 1000 and flagged */
+	_Atomic uint32_t last_error;	/* of the last failed check: errno, or SHM_ERROR_STATUS and the HTTP status; 0: neither */
 	_Atomic uint32_t spare;
 };
 _Static_assert(sizeof(struct shm_health) == 64, "one cache line a cell");

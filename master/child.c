@@ -158,10 +158,35 @@ static void spawn(struct master *m, struct child *c)
 
 /* ---- collecting ---- */
 
-/* One line that says how it ended, and what it said itself, if it could. */
+/* What it said itself, if it could, without the stack, which stands in the log already. `out` is safe for a log line. */
+static void read_note(const struct shm_row *row, char *out, size_t size)
+{
+	static const char prefix[] = "panic: ";
+	char note[SHM_NOTE + 1], said[SHM_NOTE + 1] = "";
+	size_t n = 0;
+
+	/* The child may have written anything, and no end. */
+	memcpy(note, row->note, SHM_NOTE);
+	note[SHM_NOTE] = '\0';
+	for (char *line = note, *next; line != NULL && *line != '\0'; line = next) {
+		next = strchr(line, '\n');
+		if (next != NULL)
+			*next++ = '\0';
+		if (strstr(line, "[0x") != NULL)
+			break;
+		if (strncmp(line, prefix, sizeof(prefix) - 1) == 0)
+			line += sizeof(prefix) - 1;
+		n += (size_t)snprintf(said + n, sizeof(said) - n, "%s%s", n > 0 ? "; " : "", line);
+		if (n >= sizeof(said))
+			break;
+	}
+	log_esc(out, size, span_of(said));
+}
+
+/* One line that says how it ended. */
 static void tell_death(const struct master *m, const struct child *c, int status, bool wanted)
 {
-	char note[SHM_NOTE + 1], text[2 * SHM_NOTE], how[96];
+	char note[2 * SHM_NOTE], how[96];
 
 	if (WIFEXITED(status))
 		snprintf(how, sizeof(how), "exited with status %d", WEXITSTATUS(status));
@@ -171,15 +196,10 @@ static void tell_death(const struct master *m, const struct child *c, int status
 		log_info("%s (pid %d) has ended", c->name, (int)c->pid);
 		return;
 	}
-	memcpy(note, shm_row(&m->shm, c->slot)->note, SHM_NOTE);
-	note[SHM_NOTE] = '\0';
-	for (char *p = note; *p != '\0'; p++) {
-		if (*p == '\n')
-			*p = p[1] != '\0' ? '|' : '\0';
-	}
+	read_note(shm_row(&m->shm, c->slot), note, sizeof(note));
 	log_error("%s (pid %d, slot %u, generation %u) %s after %llu ms, build %s%s%s%s", c->name, (int)c->pid, c->slot,
 		  (unsigned)c->gen, how, (unsigned long long)(m->now_ms - c->born_ms), panic_build_id(),
-		  note[0] != '\0' ? "; it said: " : "", log_esc(text, sizeof(text), span_of(note)),
+		  note[0] != '\0' ? "; it said: " : "", note,
 		  WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS ?
 		  "; it made a system call that is not allowed: the kernel's log names it" : "");
 }

@@ -246,8 +246,8 @@ static void print_worker(const struct master *m, const struct child *c, FILE *ou
 
 static void print_worker_json(const struct master *m, const struct child *c, FILE *out)
 {
-	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", \"up_ms\": %" PRIu64
-		", \"generation\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64, c->name,
+	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", "
+		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64, c->name,
 		c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
 		c->pid != 0 ? since(m, c->born_ms) : 0, c->gen, c->restarts, silent_ms(m, c));
 	for (unsigned i = 0; i < STAT__N; i++)
@@ -344,7 +344,8 @@ static void status_json(const struct master *m, FILE *out)
 {
 	unsigned restarts, live = live_workers(m, &restarts);
 
-	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64 ",\n  \"configuration\": ",
+	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64
+		",\n  \"configuration\": ",
 		WEIR_VERSION, master_state_name(m->state), (int)getpid(), since(m, m->begun_ms));
 	json_text(out, span_of(m->conf->path));
 	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->conf->workers, live, restarts);

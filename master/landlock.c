@@ -74,11 +74,11 @@ static size_t all_rights(int abi, struct ruleset_attr *a)
 }
 
 /* Missing files are no failure: there is nothing to read then. */
-static bool let_read(int set, const char *path)
+static bool let_read_path(int set, const char *path, uint64_t rights, int flags)
 {
-	struct path_rule r = { .allowed = FS_READ_FILE | FS_READ_DIR };
+	struct path_rule r = { .allowed = rights };
 
-	r.fd = open(path, O_PATH | O_CLOEXEC | O_DIRECTORY);
+	r.fd = open(path, O_PATH | O_CLOEXEC | flags);
 	if (r.fd < 0)
 		return errno == ENOENT || errno == EACCES || errno == ENOTDIR;
 	bool good = syscall(SYS_landlock_add_rule, set, RULE_PATH, &r, 0) == 0;
@@ -87,6 +87,11 @@ static bool let_read(int set, const char *path)
 	close(r.fd);
 	errno = error;
 	return good;
+}
+
+static bool let_read(int set, const char *path)
+{
+	return let_read_path(set, path, FS_READ_FILE | FS_READ_DIR, O_DIRECTORY);
 }
 
 /* The directories, since the files in them are replaced as the network changes. resolv.conf is often a link elsewhere. */
@@ -99,7 +104,8 @@ static bool let_resolve(int set)
 		if (real[0] != '\0' && !let_read(set, real))
 			return false;
 	}
-	return let_read(set, "/etc");
+	/* Without it the numbers of queries could be guessed. */
+	return let_read_path(set, "/dev/urandom", FS_READ_FILE, 0) && let_read(set, "/etc");
 }
 
 static bool let_connect(int set, unsigned port)

@@ -153,6 +153,8 @@ static int open_signals(void)
 	}
 	sa.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &sa, NULL);
+	/* A log that reaches the limit on file sizes is a log that cannot be written, no more. */
+	sigaction(SIGXFSZ, &sa, NULL);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return -1;
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -120,10 +120,9 @@ bool priv_prepare(struct priv *p, const struct conf *c, char *why, size_t size)
 {
 	raise_descriptor_limit();
 	p->landlock = landlock_abi();
-	/* A server's socket has a path that must be reached. The checker reads the system's name service files, which Landlock can
-	 * leave to it; where there is none, chroot would take them away. */
+	/* A server's socket has a path that must be reached. The checker reads the system's name service files: Landlock can leave
+	 * them to it and take the rest, chroot would take them too. */
 	p->jail = p->root && !has_unix_servers(c);
-	p->jail_checker = false;
 #ifdef WEIR_SANITIZE
 	p->jail = false;		/* reports need /proc and the program's own file */
 #endif
@@ -137,7 +136,7 @@ bool priv_prepare(struct priv *p, const struct conf *c, char *why, size_t size)
 	}
 	log_notice("Children run as %s (uid %u, gid %u); workers are confined by %s, the checker by %s; Landlock ABI %d",
 		   p->user, (unsigned)p->uid, (unsigned)p->gid, how(p->jail, p->landlock),
-		   how(p->jail_checker, p->landlock), p->landlock);
+		   how(false, p->landlock), p->landlock);
 	if (!p->root && c->user != NULL)
 		log_warn("user = %s has no effect: only root can change to another account", c->user);
 	return true;
@@ -265,11 +264,10 @@ static void drop_caps(void)
 
 void priv_drop(const struct priv *p, const struct conf *c, enum process_role role)
 {
-	const bool jail = role == PROCESS_WORKER ? p->jail : p->jail_checker;
 	const char *step;
 
 	set_limits();
-	if (jail)
+	if (p->jail && role == PROCESS_WORKER)
 		enter_jail(p->jail_fd);
 	else if (p->jail_fd >= 0)
 		close(p->jail_fd);

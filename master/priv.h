@@ -19,8 +19,7 @@
 
 struct priv {
 	bool root;			/* started as root: change user and directory */
-	bool jail;			/* workers are confined by chroot */
-	bool jail_checker;
+	bool jail;			/* workers are confined by chroot; the checker never is */
 	uid_t uid;
 	gid_t gid;
 	const char *user;		/* name of uid, for messages */

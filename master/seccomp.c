@@ -23,6 +23,7 @@
 #include "common/obj.h"
 #include "master/priv.h"
 
+#define TO_WRITE (O_ACCMODE | O_CREAT | O_TRUNC)
 #define BOTH 3u
 #define WORKER (1u << PROCESS_WORKER)
 #define CHECKER (1u << PROCESS_CHECKER)
@@ -35,15 +36,25 @@ struct rule {
 	struct scmp_arg_cmp cmp[3];
 };
 
-#define CALL(name) { SCMP_SYS(name), SCMP_ACT_ALLOW, BOTH, 0, { { 0 } } }
-#define CALL_OF(role, name) { SCMP_SYS(name), SCMP_ACT_ALLOW, role, 0, { { 0 } } }
-#define REFUSE(name, error) { SCMP_SYS(name), SCMP_ACT_ERRNO(error), BOTH, 0, { { 0 } } }
-#define CALL_EQ(name, arg, value) \
-	{ SCMP_SYS(name), SCMP_ACT_ALLOW, BOTH, 1, { { (arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0 } } }
-/* Allowed when the bits of `mask` in the argument read `value`. */
-#define CALL_BITS(role, name, arg, mask, value) \
-	{ SCMP_SYS(name), SCMP_ACT_ALLOW, role, 1, \
-	  { { (arg), SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value) } } }
+#define RULE(role, name, action, n, ...) { SCMP_SYS(name), action, role, n, { __VA_ARGS__ } }
+#define CMP(arg, op, value) { (arg), op, (scmp_datum_t)(value), 0 }
+#define CMP_BITS(arg, mask, value) { (arg), SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value) }
+#define NONE { 0, SCMP_CMP_EQ, 0, 0 }
+
+#define CALL(name) RULE(BOTH, name, SCMP_ACT_ALLOW, 0, NONE)
+#define CALL_OF(role, name) RULE(role, name, SCMP_ACT_ALLOW, 0, NONE)
+#define CALL_EQ(name, arg, value) RULE(BOTH, name, SCMP_ACT_ALLOW, 1, CMP(arg, SCMP_CMP_EQ, value))
+/* When the bits of `mask` in the argument read `value`. */
+#define CALL_BITS(role, name, arg, mask, value) RULE(role, name, SCMP_ACT_ALLOW, 1, CMP_BITS(arg, mask, value))
+#define REFUSE(role, name, error) RULE(role, name, SCMP_ACT_ERRNO(error), 0, NONE)
+#define REFUSE_IF(role, name, error, arg, op, value) RULE(role, name, SCMP_ACT_ERRNO(error), 1, CMP(arg, op, value))
+#define REFUSE_BITS(role, name, error, arg, mask, value) \
+	RULE(role, name, SCMP_ACT_ERRNO(error), 1, CMP_BITS(arg, mask, value))
+#define NOT_TO_READ(name, arg) \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_WRONLY, O_WRONLY), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_RDWR, O_RDWR), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_CREAT, O_CREAT), \
+	REFUSE_BITS(CHECKER, name, EACCES, arg, O_TRUNC, O_TRUNC)
 
 static const struct rule rules[] = {
 	/* the loop */
@@ -76,34 +87,38 @@ static const struct rule rules[] = {
 	CALL_EQ(prlimit64, 2, 0), CALL(getrlimit),
 
 	/* files: the checker reads what the resolver asks for; Landlock says which */
-	CALL_BITS(CHECKER, openat, 2, O_ACCMODE | O_CREAT | O_TRUNC | O_TMPFILE, O_RDONLY),
-	CALL_BITS(CHECKER, open, 1, O_ACCMODE | O_CREAT | O_TRUNC | O_TMPFILE, O_RDONLY),
-	CALL_OF(CHECKER, stat), CALL_OF(CHECKER, newfstatat), CALL_OF(CHECKER, statx), CALL_OF(CHECKER, access),
-	CALL_OF(CHECKER, faccessat2), CALL_OF(CHECKER, getdents64),
+	CALL_BITS(CHECKER, openat, 2, TO_WRITE, 0), CALL_BITS(CHECKER, open, 1, TO_WRITE, 0),
+	CALL_OF(CHECKER, stat), CALL_OF(CHECKER, lstat), CALL_OF(CHECKER, newfstatat), CALL_OF(CHECKER, statx),
+	CALL_OF(CHECKER, access), CALL_OF(CHECKER, faccessat), CALL_OF(CHECKER, faccessat2), CALL_OF(CHECKER, getdents64),
 };
 
-/* Refused with an error where the list above does not allow them. */
+#ifndef WEIR_SANITIZE
+/* Refused with an error, where else they would kill: libraries try these and go on without. No two rules of one call and role
+ * may overlap, here and above: the wider one would win. */
 static const struct rule refusals[] = {
-	REFUSE(open, EACCES), REFUSE(openat, EACCES), REFUSE(openat2, EACCES), REFUSE(creat, EACCES),
-	REFUSE(stat, EACCES), REFUSE(lstat, EACCES), REFUSE(newfstatat, EACCES), REFUSE(statx, EACCES),
-	REFUSE(access, EACCES), REFUSE(faccessat, EACCES), REFUSE(faccessat2, EACCES), REFUSE(readlink, EACCES),
-	REFUSE(readlinkat, EACCES), REFUSE(getcwd, EACCES),
-	/* The C library falls back from clone3 to clone, which kills. */
-	REFUSE(clone3, ENOSYS),
-	/* Asked for by libraries that do without. */
-	REFUSE(prctl, EPERM), REFUSE(ioctl, ENOTTY), REFUSE(prlimit64, EPERM), REFUSE(socket, EAFNOSUPPORT),
-	REFUSE(sched_setaffinity, EPERM), REFUSE(membarrier, ENOSYS),
+	REFUSE(WORKER, open, EACCES), REFUSE(WORKER, openat, EACCES), NOT_TO_READ(open, 1), NOT_TO_READ(openat, 2),
+	REFUSE(BOTH, openat2, EACCES), REFUSE(BOTH, creat, EACCES), REFUSE(BOTH, readlink, EACCES),
+	REFUSE(BOTH, readlinkat, EACCES), REFUSE(BOTH, getcwd, EACCES),
+	REFUSE(WORKER, stat, EACCES), REFUSE(WORKER, lstat, EACCES), REFUSE(WORKER, statx, EACCES),
+	REFUSE_BITS(WORKER, newfstatat, EACCES, 3, AT_EMPTY_PATH, 0),
+	REFUSE(WORKER, access, EACCES), REFUSE(WORKER, faccessat, EACCES), REFUSE(WORKER, faccessat2, EACCES),
+	/* The C library goes on with clone, which kills. */
+	REFUSE(BOTH, clone3, ENOSYS), REFUSE(BOTH, membarrier, ENOSYS), REFUSE(BOTH, sched_setaffinity, EPERM),
+	REFUSE_IF(BOTH, prctl, EPERM, 0, SCMP_CMP_NE, PR_SET_NAME), REFUSE_IF(BOTH, prlimit64, EPERM, 2, SCMP_CMP_NE, 0),
+	REFUSE_IF(BOTH, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_PACKET),
+	REFUSE_IF(BOTH, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_NETLINK),
 };
+#endif
 
 #ifdef WEIR_SANITIZE
-/* What the sanitizers' runtime does before and while it reports. */
+/* What the sanitizers' runtime does before and while it reports; taken instead of the refusals. */
 static const struct rule sanitizer_rules[] = {
 	CALL(open), CALL(openat), CALL(readlink), CALL(readlinkat), CALL(stat), CALL(access), CALL(getcwd), CALL(prctl),
-	CALL(newfstatat), CALL(getdents64), CALL(mincore), CALL(pipe), CALL(gettid), CALL(lstat), CALL(statx),
-};
-static const struct rule sanitizer_refusals[] = {
-	REFUSE(clone, EPERM), REFUSE(fork, EPERM), REFUSE(vfork, EPERM), REFUSE(execve, EPERM), REFUSE(ptrace, EPERM),
-	REFUSE(kill, EPERM), REFUSE(wait4, ECHILD), REFUSE(personality, EPERM), REFUSE(setrlimit, EPERM),
+	CALL(newfstatat), CALL(getdents64), CALL(mincore), CALL(pipe), CALL(lstat), CALL(statx), CALL(prlimit64),
+	CALL(membarrier), CALL(sched_setaffinity),
+	REFUSE(BOTH, clone, EPERM), REFUSE(BOTH, clone3, ENOSYS), REFUSE(BOTH, fork, EPERM), REFUSE(BOTH, vfork, EPERM),
+	REFUSE(BOTH, execve, EPERM), REFUSE(BOTH, ptrace, EPERM), REFUSE(BOTH, kill, EPERM), REFUSE(BOTH, wait4, ECHILD),
+	REFUSE(BOTH, personality, EPERM), REFUSE(BOTH, setrlimit, EPERM),
 };
 #endif
 
@@ -115,9 +130,8 @@ static int add(scmp_filter_ctx ctx, const struct rule *list, size_t n, enum proc
 		if ((r->roles >> role & 1) == 0)
 			continue;
 		int error = seccomp_rule_add_array(ctx, r->action, r->call, r->ncmp, r->cmp);
-		/* A call that this machine's kernel interface lacks needs no rule; a refusal behind a general permission adds
-		 * nothing. */
-		if (error != 0 && error != -EDOM && error != -EEXIST && error != -EACCES)
+		/* A call that this machine's kernel interface lacks needs no rule. */
+		if (error != 0 && error != -EDOM && error != -EEXIST)
 			return error;
 	}
 	return 0;
@@ -126,7 +140,7 @@ static int add(scmp_filter_ctx ctx, const struct rule *list, size_t n, enum proc
 /* raise() and abort() and nobody else's death. */
 static int add_own_signals(scmp_filter_ctx ctx)
 {
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
 bool seccomp_confine(enum process_role role)
@@ -141,11 +155,10 @@ bool seccomp_confine(enum process_role role)
 #ifdef WEIR_SANITIZE
 	if (error == 0)
 		error = add(ctx, sanitizer_rules, ARRAY_LEN(sanitizer_rules), role);
-	if (error == 0)
-		error = add(ctx, sanitizer_refusals, ARRAY_LEN(sanitizer_refusals), role);
-#endif
+#else
 	if (error == 0)
 		error = add(ctx, refusals, ARRAY_LEN(refusals), role);
+#endif
 	if (error == 0)
 		error = add_own_signals(ctx);
 	/* The hottest calls are asked for first. */

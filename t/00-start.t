@@ -136,11 +136,11 @@ def checks(t):
         run = weir_run('-e', 'GET http://weir.test/x', conf=GREETING, port=free_port())
         equal(run.code, 0, 'exit status')
         contains(run.text, 'hello', 'output')
-    with t.case('a port in use is a clear error, quickly, with status 1'):
+    with t.case('a port in use is a clear error, quickly, with status 3'):
         origin = Origin('squatter')
         run = weir_run(conf='[weir]\npid_file = {dir}/p\ncontrol = {dir}/c\nerror_log = stderr\naccess_log = off\n' +
                        GREETING, port=origin.port, timeout=5)
-        equal(run.code, 1, 'exit status')
+        equal(run.code, 3, 'exit status')
         contains(run.text, str(origin.port), 'output')
 
 
@@ -161,7 +161,7 @@ def daemon(t):
             true('tty' not in os.readlink('/proc/%d/fd/%d' % (pid, fd)), 'no terminal')
     with t.case('a second one beside it is refused, and the first serves on'):
         run = weir_run('-D', '-c', weir.conf_path)
-        equal(run.code, 1, 'exit status')
+        equal(run.code, 3, 'exit status')
         equal(fetch(weir.port).status, 200, 'status')
         with open(weir.pid_path) as f:
             equal(int(f.read()), pid, 'the pid in the file')

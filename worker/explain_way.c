@@ -99,6 +99,7 @@ static bool tell_head(FILE *out, struct exchange *x)
 	head_init(&before, &x->arena);
 	for (unsigned i = 0; i < x->req.nfields; i++)
 		head_add(&before, x->req.fields[i].name, x->req.fields[i].value);
+	forward_take_id(x);
 	if (!forward_tell(x) || !edit_apply(x, &x->req, r->request_edits, r->nrequest_edits)) {
 		explain_line(out, "answer", "%u: the head is too large", reason_status(REASON_NO_MEMORY));
 		return false;
@@ -110,7 +111,7 @@ static bool tell_head(FILE *out, struct exchange *x)
 			explain_line(out, "header removed", "%s", explain_safe(x, before.fields[i].name));
 	for (unsigned i = 0; i < x->req.nfields; i++) {
 		const struct field *f = &x->req.fields[i];
-		bool id = f->id == HDR_X_REQUEST_ID && span_eq(f->value, x->request_id_span);
+		bool id = f->id == HDR_X_REQUEST_ID && !came_so(&before, f) && span_eq(f->value, x->request_id_span);
 
 		if (f->id != HDR_HOST)
 			explain_line(out, came_so(&before, f) ? "header as it came" : "header set", "%s: %s",
@@ -229,7 +230,7 @@ static void tell_action(FILE *out, struct exchange *x)
 static void tell_answer(FILE *out, const struct exchange *x)
 {
 	static const char *const kinds[] = {
-		[CONF_EDIT_REMOVE] = "removed", [CONF_EDIT_SET] = "set", [CONF_EDIT_ADD] = "added",
+		[CONF_EDIT_REMOVE] = "remove", [CONF_EDIT_SET] = "set", [CONF_EDIT_ADD] = "add",
 	};
 	const struct conf_route *r = x->route;
 
@@ -238,8 +239,9 @@ static void tell_answer(FILE *out, const struct exchange *x)
 	for (unsigned i = 0; i < r->nresponse_edits; i++) {
 		const struct conf_edit *e = &r->response_edits[i];
 
-		explain_line(out, "answer's header", "%.*s %s%s%.*s", SPAN_FMT(e->name), kinds[e->kind],
-			     e->value ? ": " : "", SPAN_FMT(e->value ? e->value->source : SPAN("")));
+		/* The source of a header's value is the line as written, name and all. */
+		explain_line(out, "answer's header", "%s %.*s", kinds[e->kind],
+			     SPAN_FMT(e->value ? e->value->source : e->name));
 	}
 }
 

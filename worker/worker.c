@@ -56,7 +56,11 @@ static void on_turn(struct loop *l)
 {
 	struct worker *w = l->owner;
 	struct shm_row *row = shm_own(&w->process->shm);
+	uint64_t accept_fails = 0;
 
+	for (unsigned i = 0; i < w->nacceptors; i++)
+		accept_fails += w->acceptors[i].errors;
+	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
 	alog_flush(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
@@ -164,10 +168,8 @@ static void take_log(struct worker *w, uint64_t id, int fd)
 	if (c->logs[id] == c->error_log) {
 		log_set_fd(fd, c->error_log->kind == CONF_LOG_SYSLOG);
 		panic_set_fd(fd);
-		fd = dup(fd);
-		if (fd < 0)
-			return;
 	}
+	/* Owns fd from here and closes the old one. */
 	alog_reopen(w->env.alog, (unsigned)id, fd);
 }
 

@@ -44,6 +44,8 @@ a sanitizer build).
     Client, fetch, exchange, request, curl      client.py   raw bytes out, strictly read in
     Message, Truncated, Reset, Malformed,       wire.py     body_of(n), digest_of(n), chunked(pieces, trailers)
       TimedOut
+    control, status, totals, servers, busy,     ctl.py      what the master says over weir.control_path; wait_idle(weir):
+      wait_idle                                             until nothing is active or queued anywhere
     Load                                        load.py     Load(port, '/x', connections=8).start() .. .stop().counts
     Nginx, Flask, Node, have_*                  others.py   real servers as origins
     rss, cpu_seconds, fds, children, title      child.py    a process seen through /proc
@@ -52,6 +54,7 @@ a sanitizer build).
 import tap
 from child import Child, alive, birth, children, cpu_seconds, fds, listening, rss, spawn, status_kib, title
 from client import Client, Curl, Exchange, curl, exchange, fetch, request
+from ctl import busy, control, servers, status, totals, wait_idle
 from gate import Gate
 from load import Load
 from origin import Blackhole, Conn, Hangup, Origin, Reply

@@ -14,6 +14,7 @@
 #include "t/unit/unit.h"
 #include "worker/exchange/exchange.h"
 #include "worker/exchange/route.h"
+#include "worker/http/h1_parse.h"
 
 #define HANDMADE __attribute__((unused))
 
@@ -24,6 +25,8 @@ struct world {
 	struct conf_regex *regexes[64];
 	unsigned nregexes;
 	uint64_t dice;
+	struct loop loop;		/* only its clocks */
+	struct env env;
 };
 
 HANDMADE static unsigned roll(struct world *w, unsigned n)
@@ -40,14 +43,19 @@ HANDMADE static void world_init(struct world *w, uint64_t seed)
 	arena_init(&w->arena, NULL, 0);
 	w->conf.magic = CONF_MAGIC;
 	w->dice = seed * 0x9e3779b97f4a7c15u + 1;
+	w->env.magic = ENV_MAGIC;
+	w->env.conf = &w->conf;
+	w->env.loop = &w->loop;
 }
 
 HANDMADE static void world_fini(struct world *w)
 {
 	if (w->router)
 		router_free(&w->router);
-	for (unsigned i = 0; i < w->nregexes; i++)
+	for (unsigned i = 0; i < w->nregexes; i++) {
+		pcre2_match_data_free(w->regexes[i]->match);
 		pcre2_code_free(w->regexes[i]->code);
+	}
 	arena_fini(&w->arena);
 }
 
@@ -65,6 +73,7 @@ HANDMADE static struct conf_regex *regex(struct world *w, const char *source)
 	r->source = span_of(source);
 	r->code = pcre2_compile((PCRE2_SPTR)source, strlen(source), 0, &error, &at, NULL);
 	ck_assert_ptr_nonnull(r->code);
+	r->match = pcre2_match_data_create(10, NULL);
 	w->regexes[w->nregexes++] = r;
 	return r;
 }
@@ -135,6 +144,61 @@ HANDMADE static struct conf_cond *conds(struct world *w, unsigned n, const struc
 
 	memcpy(copy, v, n * sizeof(*copy));
 	return copy;
+}
+
+/* An exchange whose head came as `raw`, on a listener and a route that the caller may change. It lies in the world's arena
+ * but has one of its own. */
+HANDMADE static struct exchange *make_exchange(struct world *w, const char *raw)
+{
+	struct exchange *x = arena_zalloc(&w->arena, sizeof(*x));
+	struct h1_scan scan = { .seen = 0 };
+	struct h1_wire wire;
+	enum h1_bad bad;
+	struct span text;
+	size_t len;
+
+	x->magic = EXCHANGE_MAGIC;
+	x->env = &w->env;
+	arena_init(&x->arena, NULL, EXCHANGE_ARENA_MAX);
+	head_init(&x->req, &x->arena);
+	head_init(&x->resp, &x->arena);
+	text = arena_span(&x->arena, span_of(raw));
+	ck_assert_int_eq(h1_scan_head(&scan, text.p, text.n, 32768, &len, &bad), H1_DONE);
+	x->request_line = arena_span(&x->arena, span_make(text.p, strcspn(raw, "\r")));
+	bad = h1_parse_request(&x->req, &wire, (char *)text.p, len);
+	ck_assert_msg(bad == H1_GOOD, "%s: %s", raw, h1_bad_text(bad));
+	x->req.scheme = SPAN("http");
+	x->orig_path = x->orig_uri = x->req.path;
+	if (x->req.has_query)
+		x->orig_uri = arena_join(&x->arena, (struct span[]){ x->req.path, SPAN("?"), x->req.query }, 3);
+	for (unsigned i = 0; i < 20; i++)
+		x->match.groups[i] = -1;
+	x->listen = add_listen(w, "web", false);
+	x->route = add_route(w, "shop");
+	ck_assert(addr_parse(SPAN("192.0.2.7:4711"), &x->peer));
+	x->client = x->peer;
+	x->request_id_span = SPAN("0123456789abcdef0123456789abcdef");
+	return x;
+}
+
+HANDMADE static void exchange_gone(struct exchange *x)
+{
+	arena_fini(&x->arena);
+}
+
+/* The route of an exchange that was made here. */
+HANDMADE static struct conf_route *route_of(struct exchange *x)
+{
+	return (struct conf_route *)x->route;
+}
+
+HANDMADE static struct tmpl *template(struct world *w, const char *source)
+{
+	const char *err = NULL;
+	struct tmpl *t = tmpl_compile(&w->arena, span_of(source), true, &err);
+
+	ck_assert_msg(t != NULL, "%s: %s", source, err);
+	return t;
 }
 
 #endif

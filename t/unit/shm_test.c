@@ -28,6 +28,7 @@ static pid_t spawn(struct shm *s, int slot, void (*body)(struct shm *s))
 	ck_assert_int_ge(pid, 0);
 	if (pid != 0)
 		return pid;
+	signal(SIGSEGV, SIG_DFL);
 	if (!(slot < 0 ? shm_become_checker(s) : shm_become_worker(s, (unsigned)slot)))
 		_exit(99);
 	body(s);
@@ -324,7 +325,8 @@ END_TEST
 
 static void flip_addresses(struct shm *s)
 {
-	struct addr a = { .family = ADDR_V6, .port = 1111, .scope = 7 }, b = { .family = ADDR_V6, .port = 2222, .scope = 9 };
+	struct addr a = { .family = ADDR_V6, .port = 1111, .scope = 7 };
+	struct addr b = { .family = ADDR_V6, .port = 2222, .scope = 9 };
 
 	memset(a.v6, 0x11, sizeof(a.v6));
 	memset(b.v6, 0x22, sizeof(b.v6));

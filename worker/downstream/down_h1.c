@@ -201,7 +201,7 @@ static bool run_head(struct client *c)
 			client_refuse(c, REASON_HEADER_TOO_LARGE, "the request head is larger than max_header_size");
 			return true;
 		}
-		/* fall through: no memory at all */
+		/* fall through - no memory at all */
 	case GOT_END:
 		client_close(c);
 		return false;

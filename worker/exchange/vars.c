@@ -219,6 +219,12 @@ static struct span of_request(const struct exchange *x, enum var_id var, char sc
 	}
 }
 
+/* An answer's own headers are made before it is sent. */
+static unsigned status(const struct exchange *x)
+{
+	return x->status || x->ended || x->resp_state != RESP_WAIT ? x->status : x->resp.status;
+}
+
 /* What became of it. */
 static struct span of_outcome(const struct exchange *x, enum var_id var, char scratch[VARS_SCRATCH])
 {
@@ -232,7 +238,7 @@ static struct span of_outcome(const struct exchange *x, enum var_id var, char sc
 	case VAR_SERVER:
 		return x->server;
 	case VAR_STATUS:
-		return x->status ? number(x->status, scratch) : span_make(NULL, 0);
+		return status(x) ? number(status(x), scratch) : span_make(NULL, 0);
 	case VAR_REASON:
 		return span_of(reason_token(x->reason));
 	case VAR_DURATION:

@@ -22,7 +22,7 @@ static bool edit_one(struct exchange *x, struct head *h, const struct conf_edit 
 	if (!vars_expand(x, e->value, &value))
 		return false;
 	value = span_trim(value);
-	if (!field_value_ok(value))
+	if (value.n > 0 && !field_value_ok(value))
 		value.n = 0;
 	if (e->kind == CONF_EDIT_SET || (hdr_flags(id) & HDR_SINGLE))
 		return head_set(h, e->name, value);

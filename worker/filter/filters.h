@@ -27,6 +27,8 @@ enum reason path_edit(struct exchange *x);
 /* What strip_prefix takes off the request's path: without a slash at its end, empty for nothing. */
 struct span path_stripped(const struct exchange *x);
 
+/* A trusted proxy's X-Request-ID becomes the request's own, in logs too. */
+void forward_take_id(struct exchange *x);
 /* Says to the server who asked. False: no memory. host_header = upstream is left to who knows the server. */
 bool forward_tell(struct exchange *x);
 

@@ -111,9 +111,31 @@ bool forward_tell(struct exchange *x)
 	       head_set_id(&x->req, HDR_X_REQUEST_ID, x->request_id_span) && set_host(x);
 }
 
+#define ID_MAX 128
+
+static bool id_sane(struct span id)
+{
+	for (size_t i = 0; i < id.n; i++) {
+		unsigned char c = ascii_lower((unsigned char)id.p[i]);
+
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-_.:+/=@", c) != NULL)))
+			return false;
+	}
+	return id.n > 0 && id.n <= ID_MAX;
+}
+
+void forward_take_id(struct exchange *x)
+{
+	struct span id = head_get(&x->req, HDR_X_REQUEST_ID);
+
+	if (x->peer_trusted && id_sane(id))
+		x->request_id_span = id;
+}
+
 static enum filter_rc on_request(struct exchange *x)
 {
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
+	forward_take_id(x);
 	if (x->route->action != CONF_UPSTREAM || forward_tell(x))
 		return FILTER_NEXT;
 	exchange_fail(x, REASON_NO_MEMORY);

@@ -100,12 +100,23 @@ static enum reason open_failure(int err)
 	}
 }
 
+/* The server's own name, also where the client gave none (HTTP/1.0) or the route's value came out empty. */
+static bool host_of_server(struct proxy *p)
+{
+	const struct conf_server *s = p->server->conf;
+	struct head *req = &p->x->req;
+
+	if (p->x->route->host_header_kind != CONF_HOST_UPSTREAM && head_get(req, HDR_HOST).n > 0)
+		return true;
+	return head_set_id(req, HDR_HOST, s->addr.family == ADDR_UNIX ? SPAN("localhost") : s->text);
+}
+
 /* The Host field and the expectation depend on the server and on what was sent before. */
 static bool final_head(struct proxy *p)
 {
 	struct exchange *x = p->x;
 
-	if (x->route->host_header_kind == CONF_HOST_UPSTREAM && !head_set_id(&x->req, HDR_HOST, p->server->conf->text))
+	if (!host_of_server(p))
 		return false;
 	if (p->body_asked)
 		head_remove_id(&x->req, HDR_EXPECT);

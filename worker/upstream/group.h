@@ -45,7 +45,13 @@ struct group {
 	struct list queue;		/* struct waiter, first come first served */
 	unsigned nqueued;
 	void *ring;			/* prepared by balance.c for hash and ip_hash; NULL elsewhere */
-	struct timer queue_timer;
+	struct timer queue_timer;	/* set while somebody waits: the next deadline or the next look */
+	struct task serve;		/* looks whether waiters can be served, at the end of this turn */
+	bool has_hosts;			/* some servers are addresses of host names */
+	bool limited;			/* some servers have max_conns */
+	uint64_t members;		/* stands for the set of addresses that the ring was made of */
+	unsigned *cand;			/* room for candidates where the stack has too little; else NULL */
+	unsigned noted;			/* requests not yet added to the shared retry budget */
 };
 
 /* All groups of a worker. */
@@ -66,8 +72,8 @@ struct group *groups_find(struct groups *gs, const struct conf_upstream *u);
 /* Another worker or the checker said that room may have come free, or a host name got addresses: serves waiters. */
 void groups_woken(struct groups *gs);
 
-/* What a pick may depend on. `tried` has a bit for each server index already tried for this request (upstreams of more than
- * 1024 servers: only the last 1024 bits are kept exact, a server past that may be tried twice). */
+/* What a pick may depend on. `tried` has a bit for each server index already tried for this request. In upstreams of more than
+ * 1024 servers some share a bit: one that was not tried may be passed over for one that was. */
 #define GROUP_TRIED_WORDS 16
 struct pick_ask {
 	uint64_t hash;			/* of the client address or the hash key; unused by other methods */
@@ -77,7 +83,8 @@ struct pick_ask {
 
 enum pick_rc {
 	PICK_OK,			/* *out is ours: active raised; server_put() it */
-	PICK_FULL,			/* every usable server is at max_conns, or host names are still being looked up: wait */
+	PICK_FULL,			/* every usable server is at max_conns, host names are still being looked up, or others are
+					 * waiting already: wait */
 	PICK_NONE			/* no usable server that was not tried */
 };
 enum pick_rc group_pick(struct group *g, const struct pick_ask *ask, struct server **out);

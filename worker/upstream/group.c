@@ -1,0 +1,293 @@
+/*
+ * group.c - the servers of each upstream, and the one way to one of them.
+ *
+ * Called by the proxy handler. Asks health.c who may be used and balance.c who
+ * shall be, and keeps this worker's counts of use in its row of shared memory.
+ * Allocates when a worker starts, never for a request. Speaks to no server.
+ */
+#include "worker/upstream/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/obj.h"
+#include "worker/upstream/balance.h"
+#include "worker/upstream/group_parts.h"
+#include "worker/upstream/health.h"
+#include "worker/upstream/pool.h"
+#include "worker/upstream/up.h"
+
+/* Candidates that fit on the stack. */
+#define STACK_CANDIDATES 256
+/* How often a place is tried for again when another worker was after it in the same instant. */
+#define CLAIM_TRIES 3
+
+static void server_init(struct server *s, struct group *g, const struct conf_server *c, unsigned cell)
+{
+	OBJ_CHECK(c, CONF_SERVER_MAGIC);
+	*s = (struct server){ .magic = SERVER_MAGIC, .group = g, .conf = c, .cell = cell, .index = cell - g->conf->cell,
+			      .addr = c->addr, .name = c->name };
+	list_init(&s->idle);
+}
+
+static bool group_init(struct group *g, struct groups *all, const struct conf_upstream *u)
+{
+	OBJ_CHECK(u, CONF_UPSTREAM_MAGIC);
+	*g = (struct group){ .magic = GROUP_MAGIC, .conf = u, .all = all, .nservers = u->ncells };
+	group_queue_init(g);
+	g->servers = calloc(u->ncells > 0 ? u->ncells : 1, sizeof(*g->servers));
+	if (g->servers == NULL)
+		return false;
+	for (unsigned i = 0; i < u->nservers; i++) {
+		const struct conf_server *c = &u->servers[i];
+
+		must(c->cell >= u->cell && c->cell + c->ncells <= u->cell + u->ncells);
+		for (unsigned k = 0; k < c->ncells; k++)
+			server_init(&g->servers[c->cell - u->cell + k], g, c, c->cell + k);
+		g->has_hosts = g->has_hosts || c->addr.family == ADDR_NONE;
+		g->limited = g->limited || c->max_conns > 0;
+	}
+	if (u->ncells > STACK_CANDIDATES && (g->cand = calloc(u->ncells, sizeof(*g->cand))) == NULL)
+		return false;
+	return balance_prepare(g);
+}
+
+static void group_fini(struct group *g)
+{
+	group_queue_fini(g);
+	balance_forget(g);
+	free(g->cand);
+	free(g->servers);
+	g->magic = 0;
+}
+
+bool groups_init(struct groups *gs, const struct conf *conf, struct shm *shm, struct loop *loop)
+{
+	*gs = (struct groups){ .conf = conf, .shm = shm, .loop = loop };
+	gs->seed = mix64(clock_mono_us() ^ (uint64_t)getpid() << 40 ^ shm->slot);
+	gs->v = calloc(conf->nupstreams > 0 ? conf->nupstreams : 1, sizeof(*gs->v));
+	if (gs->v == NULL)
+		return false;
+	for (; gs->n < conf->nupstreams; gs->n++) {
+		must(conf->upstreams[gs->n]->id == gs->n);
+		if (!group_init(&gs->v[gs->n], gs, conf->upstreams[gs->n])) {
+			gs->n++;
+			groups_fini(gs);
+			return false;
+		}
+	}
+	return true;
+}
+
+void groups_fini(struct groups *gs)
+{
+	for (unsigned i = 0; i < gs->n; i++)
+		group_fini(&gs->v[i]);
+	free(gs->v);
+	*gs = (struct groups){ .v = NULL };
+}
+
+struct group *groups_find(struct groups *gs, const struct conf_upstream *u)
+{
+	OBJ_CHECK(u, CONF_UPSTREAM_MAGIC);
+	must(u->id < gs->n);
+	return &gs->v[u->id];
+}
+
+uint64_t groups_random(struct groups *gs)
+{
+	gs->seed += 0x9e3779b97f4a7c15u;
+	return mix64(gs->seed);
+}
+
+/* ---- host names ---- */
+
+bool server_unused(const struct server *s)
+{
+	enum health_state st = health_state_of(shm_health_word(s->group->all->shm, s->cell));
+
+	return s->conf->addr.family == ADDR_NONE && (st == HEALTH_UNUSED || s->addr.family == ADDR_NONE);
+}
+
+/* The address that the checker published last, if it is another one than we know. */
+static void server_refresh(struct server *s)
+{
+	const struct shm_health *h = &s->group->all->shm->health[s->cell];
+	uint32_t gen = atomic_load_explicit(&h->addr_gen, memory_order_acquire);
+	char ip[ADDR_TEXT];
+	struct addr a;
+
+	if (gen == s->addr_gen || !shm_get_addr(h, &a))
+		return;
+	s->addr_gen = gen;
+	s->addr = a;
+	addr_ip_text(&a, ip, sizeof(ip));
+	int n = snprintf(s->name_buf, sizeof(s->name_buf), "%.*s@%s", SPAN_FMT(s->conf->name), ip);
+	s->name = span_make(s->name_buf, n < (int)sizeof(s->name_buf) ? (size_t)n : sizeof(s->name_buf) - 1);
+	struct list *idle = list_first(&s->idle);
+	if (idle != NULL)
+		pool_drop(list_entry(idle, struct up, node)->pool, s);
+}
+
+static void group_refresh(struct group *g)
+{
+	uint64_t members = 0;
+
+	for (unsigned i = 0; i < g->nservers; i++) {
+		struct server *s = &g->servers[i];
+
+		if (s->conf->addr.family != ADDR_NONE)
+			continue;
+		server_refresh(s);
+		if (!server_unused(s))
+			members += mix64((uint64_t)i << 32 | s->addr_gen);
+	}
+	if (members == g->members)
+		return;
+	g->members = members;
+	/* Without memory for a new ring the old one serves on: it names cells, and those are asked for their health. */
+	balance_prepare(g);
+}
+
+/* ---- picking ---- */
+
+static bool was_tried(const struct pick_ask *ask, unsigned index)
+{
+	unsigned bit = index % (GROUP_TRIED_WORDS * 64);
+
+	return (ask->tried[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+void pick_tried(struct pick_ask *ask, const struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	unsigned bit = s->index % (GROUP_TRIED_WORDS * 64);
+
+	ask->tried[bit / 64] |= (uint64_t)1 << (bit % 64);
+	ask->ntried++;
+}
+
+/* Usable servers, primaries or backups, that this request has not tried. */
+static unsigned candidates(struct group *g, const struct pick_ask *ask, bool backup, unsigned *cand, bool *pending)
+{
+	uint64_t now = g->all->loop->now_ms;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->nservers; i++) {
+		const struct server *s = &g->servers[i];
+		bool wait = false;
+
+		if (s->conf->backup != backup || s->conf->weight == 0)
+			continue;
+		if (ask->ntried > 0 && was_tried(ask, i))
+			continue;
+		if (health_usable(s, now, &wait))
+			cand[n++] = i;
+		*pending = *pending || wait;
+	}
+	return n;
+}
+
+static bool server_is_full(const struct server *s)
+{
+	return s->conf->max_conns > 0 && shm_active(s->group->all->shm, s->cell) >= s->conf->max_conns;
+}
+
+static struct shm_use *use_of(const struct server *s)
+{
+	struct shm *shm = s->group->all->shm;
+
+	return &shm_use(shm, shm->slot)[s->cell];
+}
+
+/*
+ * Ours first, then the sum: of all who reach for the last place at most one
+ * sees a sum within the limit, because stores and loads here have one order in
+ * which everybody sees them.
+ */
+static bool server_claim(struct server *s)
+{
+	struct shm_use *use = use_of(s);
+	uint32_t active = atomic_load_explicit(&use->active, memory_order_relaxed);
+
+	for (unsigned try = 0; try < CLAIM_TRIES && !server_is_full(s); try++) {
+		atomic_store_explicit(&use->active, active + 1,
+				      s->conf->max_conns > 0 ? memory_order_seq_cst : memory_order_relaxed);
+		if (s->conf->max_conns == 0 || shm_active(s->group->all->shm, s->cell) <= s->conf->max_conns) {
+			uint64_t requests = atomic_load_explicit(&use->requests, memory_order_relaxed);
+
+			atomic_store_explicit(&use->requests, requests + 1, memory_order_relaxed);
+			return true;
+		}
+		atomic_store_explicit(&use->active, active, memory_order_seq_cst);
+	}
+	return false;
+}
+
+static unsigned without_full(const struct group *g, unsigned *cand, unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!server_is_full(&g->servers[cand[i]]))
+			cand[kept++] = cand[i];
+	}
+	return kept;
+}
+
+static enum pick_rc take_one(struct group *g, const struct pick_ask *ask, unsigned *cand, unsigned n,
+			     struct server **out)
+{
+	if (g->limited)
+		n = without_full(g, cand, n);
+	while (n > 0) {
+		unsigned index = balance_pick(g, ask, cand, n), at = 0;
+
+		must(index < g->nservers);
+		if (server_claim(&g->servers[index])) {
+			*out = &g->servers[index];
+			return PICK_OK;
+		}
+		while (at < n - 1 && cand[at] != index)
+			at++;
+		memmove(&cand[at], &cand[at + 1], (n - at - 1) * sizeof(*cand));
+		n--;
+	}
+	return PICK_FULL;
+}
+
+enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct server **out)
+{
+	unsigned stack[STACK_CANDIDATES], *cand = g->cand != NULL ? g->cand : stack;
+	bool pending = false;
+
+	if (g->has_hosts)
+		group_refresh(g);
+	for (int backup = 0; backup <= 1; backup++) {
+		unsigned n = candidates(g, ask, backup, cand, &pending);
+
+		if (n > 0)
+			return take_one(g, ask, cand, n, out);
+	}
+	return pending ? PICK_FULL : PICK_NONE;
+}
+
+enum pick_rc group_pick(struct group *g, const struct pick_ask *ask, struct server **out)
+{
+	OBJ_CHECK(g, GROUP_MAGIC);
+	return g->nqueued > 0 ? PICK_FULL : group_try(g, ask, out);
+}
+
+void server_put(struct server *s)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	struct shm_use *use = use_of(s);
+	uint32_t active = atomic_load_explicit(&use->active, memory_order_relaxed);
+
+	must(active > 0);
+	atomic_store_explicit(&use->active, active - 1, memory_order_release);
+	if (s->group->limited)
+		group_has_room(s->group);
+}
