@@ -219,8 +219,9 @@ struct cert *cert_load(struct arena *a, const char *chain, const char *key, cons
 	cert_init();
 	c->magic = CERT_MAGIC;
 	c->file = chain;
-	if (!read_chain(a, c, chain, why) || !read_key(a, c, key != NULL ? key : chain, key == NULL, why) ||
-	    !prove_pair(a, c, key != NULL ? key : chain, why)) {
+	c->key_file = key != NULL ? key : chain;
+	if (!read_chain(a, c, chain, why) || !read_key(a, c, c->key_file, key == NULL, why) ||
+	    !prove_pair(a, c, c->key_file, why)) {
 		cert_free(c);
 		return NULL;
 	}
@@ -292,7 +293,8 @@ struct cert_ca *cert_ca_load(struct arena *a, const char *path, const char **why
 	if (ca == NULL || md == NULL)
 		log_no_memory(sizeof(*ca));
 	cert_init();
-	*ca = (struct cert_ca){ .magic = CERT_CA_MAGIC, .store = X509_STORE_new(), .names = sk_X509_NAME_new_null(), .file = file };
+	*ca = (struct cert_ca){ .magic = CERT_CA_MAGIC, .store = X509_STORE_new(), .names = sk_X509_NAME_new_null(), .file = file,
+				.of_system = path == NULL };
 	if (ca->store == NULL || ca->names == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
 		log_no_memory(0);
 	BIO *b = file != NULL ? open_pem(a, file, why) : NULL;

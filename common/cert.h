@@ -29,7 +29,7 @@ struct cert {
 	X509 *leaf;
 	STACK_OF(X509) *chain;		/* what goes with it, nearest first */
 	EVP_PKEY *key;
-	const char *file;
+	const char *file, *key_file;
 	struct span *names;		/* DNS names as they stand in it, lower case; "*.x" covers one label */
 	unsigned nnames;
 	int64_t not_before, not_after;	/* UNIX seconds */
@@ -42,6 +42,7 @@ struct cert_ca {
 	X509_STORE *store;
 	STACK_OF(X509_NAME) *names;	/* told to clients that are asked for a certificate */
 	const char *file;
+	bool of_system;
 	uint8_t digest[CERT_DIGEST];	/* of all of them */
 	struct cert_ca *next;
 };

@@ -107,6 +107,16 @@ static void make_route(struct load *ld, struct sect *s)
 	ld->conf->routes[ld->conf->nroutes++] = r;
 }
 
+static void make_tls(struct load *ld, struct sect *s)
+{
+	struct conf_tls *t = s->object = CONF_NEW(ld, struct conf_tls, 1);
+
+	t->magic = CONF_TLS_MAGIC;
+	t->name = s->name;
+	t->at = (struct conf_origin){ s->file->name, s->line };
+	ld->conf->tls[ld->conf->ntls++] = t;
+}
+
 static void make_objects(struct load *ld)
 {
 	struct conf *c = ld->conf;
@@ -115,6 +125,7 @@ static void make_objects(struct load *ld)
 	c->listens = CONF_NEW(ld, struct conf_listen *, listens);
 	c->upstreams = CONF_NEW(ld, struct conf_upstream *, count(ld, SECT_upstream));
 	c->routes = CONF_NEW(ld, struct conf_route *, routes);
+	c->tls = CONF_NEW(ld, struct conf_tls *, count(ld, SECT_tls));
 	ld->listen_logs = CONF_NEW(ld, struct logging, listens);
 	ld->route_logs = CONF_NEW(ld, struct logging, routes);
 	for (struct sect *s = ld->first; s != NULL && !conf_full(ld); s = s->next) {
@@ -126,6 +137,8 @@ static void make_objects(struct load *ld)
 			make_upstream(ld, s);
 		else if (s->kind == SECT_route)
 			make_route(ld, s);
+		else if (s->kind == SECT_tls)
+			make_tls(ld, s);
 	}
 }
 
@@ -159,6 +172,10 @@ static void read_objects(struct load *ld)
 			conf_read_listen(ld, s);
 		else if (s->object != NULL && s->kind == SECT_upstream)
 			conf_read_upstream(ld, s);
+	}
+	for (s = ld->first; s != NULL && !conf_full(ld); s = s->next) {
+		if (s->object != NULL && s->kind == SECT_tls)
+			conf_read_tls(ld, s);
 	}
 	/* Last: routes refer to the others. */
 	for (s = ld->first; s != NULL && !conf_full(ld); s = s->next) {

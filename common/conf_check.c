@@ -86,14 +86,28 @@ static const char *upstream_no_effect(const struct conf_upstream *u, enum opt_id
 	static const enum opt_id http[] = { OPT_upstream_check_path, OPT_upstream_check_host, OPT_upstream_check_status };
 	static const enum opt_id any[] = { OPT_upstream_check_interval, OPT_upstream_check_timeout, OPT_upstream_check_rise,
 					   OPT_upstream_check_fall, OPT_upstream_check_port };
+	static const enum opt_id tls[] = { OPT_upstream_tls_verify, OPT_upstream_tls_name, OPT_upstream_tls_ca,
+					   OPT_upstream_client_certificate };
 
 	if (u->check != CONF_CHECK_HTTP && one_of(id, http, ARRAY_LEN(http)))
 		return "it belongs to check = http";
 	if (u->check == CONF_CHECK_OFF && one_of(id, any, ARRAY_LEN(any)))
 		return "check is off";
+	if (!u->tls && one_of(id, tls, ARRAY_LEN(tls)))
+		return "tls is off";
+	if (!u->tls_verify && id == OPT_upstream_tls_ca)
+		return "tls_verify is off";
 	if (u->max_fails == 0 && (id == OPT_upstream_fail_timeout || id == OPT_upstream_max_ejected))
 		return "max_fails is 0";
 	return NULL;
+}
+
+static const char *listen_no_effect(const struct conf_listen *l, enum opt_id id)
+{
+	static const enum opt_id tls[] = { OPT_listen_certificate, OPT_listen_sni_strict, OPT_listen_tls_min, OPT_listen_tls_ciphers,
+					   OPT_listen_client_ca, OPT_listen_client_verify };
+
+	return !l->tls && one_of(id, tls, ARRAY_LEN(tls)) ? "this listener does not speak TLS" : NULL;
 }
 
 static const char *route_no_effect(const struct conf_route *r, enum opt_id id)
@@ -114,6 +128,8 @@ static const char *route_no_effect(const struct conf_route *r, enum opt_id id)
 
 const char *conf_no_effect(const struct sect *s, enum opt_id id)
 {
+	if (s->kind == SECT_listen)
+		return listen_no_effect(s->object, id);
 	return s->kind == SECT_upstream ? upstream_no_effect(s->object, id) : s->kind == SECT_route ? route_no_effect(s->object, id) : NULL;
 }
 
@@ -152,10 +168,13 @@ static void check_route(struct load *ld, const struct sect *s, const struct conf
 void conf_check(struct load *ld)
 {
 	check_listens(ld);
+	conf_check_tls(ld);
 	for (struct sect *s = ld->first; s != NULL; s = s->next) {
 		if (s->bad)
 			continue;
-		if (s->kind == SECT_upstream && s->object != NULL)
+		if (s->kind == SECT_listen && s->object != NULL)
+			check_effects(ld, s);
+		else if (s->kind == SECT_upstream && s->object != NULL)
 			check_upstream(ld, s, s->object);
 		else if (s->kind == SECT_route && s->object != NULL)
 			check_route(ld, s, s->object);

@@ -139,7 +139,7 @@ static void man_option(FILE *out, const struct opt *o)
 
 void conf_print_man(FILE *out)
 {
-	static const enum sect_kind kinds[] = { SECT_weir, SECT_listen, SECT_route, SECT_upstream };
+	static const enum sect_kind kinds[] = { SECT_weir, SECT_listen, SECT_tls, SECT_route, SECT_upstream };
 
 	for (unsigned k = 0; k < ARRAY_LEN(kinds); k++) {
 		const struct sect_def *def = sect_def(kinds[k]);

@@ -173,13 +173,13 @@ static void print_sect(struct dump *d, const struct sect *s)
 
 void conf_dump(const struct conf *c, FILE *out)
 {
-	static const enum sect_kind kinds[] = { SECT_listen, SECT_upstream, SECT_route };
+	static const enum sect_kind kinds[] = { SECT_listen, SECT_upstream, SECT_route, SECT_tls };
 	struct dump d = { c, out };
 
 	OBJ_CHECK(c, CONF_MAGIC);
 	fprintf(out, "; %s as it is read: every value, and where it comes from.\n\n", c->file);
 	print_weir(&d);
-	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++)
+	for (unsigned i = 0; kinds[i] != SECT_tls; i++)
 		print_defaults(&d, kinds[i]);
 	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
 		for (const struct sect *s = c->text->first; s != NULL; s = s->next) {

@@ -133,6 +133,7 @@ void conf_fill_listen(struct scope *sc, struct conf_listen *l)
 	l->max_header_size = conf_number(sc, OPT_listen_max_header_size);
 	l->max_requests = conf_number(sc, OPT_listen_max_requests);
 	l->max_body_size = conf_number(sc, OPT_listen_max_body_size);
+	conf_listen_tls(sc, l);
 }
 
 void conf_read_listen(struct load *ld, struct sect *s)

@@ -242,6 +242,7 @@ void conf_free(struct conf *c)
 		pcre2_match_data_free(r->match);
 		pcre2_match_context_free(r->limits);
 	}
+	conf_free_tls(c);
 	c->magic = 0;
 }
 

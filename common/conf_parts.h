@@ -275,6 +275,7 @@ void conf_read_weir(struct load *ld);
 void conf_read_listen(struct load *ld, struct sect *s);
 void conf_read_upstream(struct load *ld, struct sect *s);
 void conf_read_route(struct load *ld, struct sect *s);
+void conf_read_tls(struct load *ld, struct sect *s);
 /* The same for a scope of its own, a trial: fills the object only. */
 void conf_fill_listen(struct scope *sc, struct conf_listen *l);
 void conf_fill_upstream(struct scope *sc, struct conf_upstream *u);
@@ -286,7 +287,15 @@ bool conf_status(struct span s, uint16_t *from, uint16_t *to);
 void conf_route_edits(struct scope *sc, struct conf_route *r);
 void conf_route_error_pages(struct scope *sc, struct conf_route *r);
 
+/* conf_tls.c: the keys of TLS of the one and the other. */
+void conf_listen_tls(const struct scope *sc, struct conf_listen *l);
+void conf_upstream_tls(const struct scope *sc, struct conf_upstream *u);
+void conf_free_tls(struct conf *c);
+/* Lower case, "*." apart; false and an error: no host. */
+bool conf_read_host(struct load *ld, const struct entry *e, const struct word *w, struct conf_host *h);
+
 /* ---- whole-configuration checks ---- */
+void conf_check_tls(struct load *ld);
 void conf_check(struct load *ld);
 /* Why a key does nothing in this section, or NULL. */
 const char *conf_no_effect(const struct sect *s, enum opt_id id);

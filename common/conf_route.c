@@ -25,7 +25,7 @@ static void read_listens(const struct scope *sc, struct conf_route *r)
 	}
 }
 
-static bool read_host(struct load *ld, const struct entry *e, const struct word *w, struct conf_host *h)
+bool conf_read_host(struct load *ld, const struct entry *e, const struct word *w, struct conf_host *h)
 {
 	struct span s = w->s;
 	char *p = arena_bytes(ld->arena, s.n + 1);
@@ -55,7 +55,7 @@ static void read_hosts(const struct scope *sc, struct conf_route *r)
 
 	r->hosts = CONF_NEW(sc->ld, struct conf_host, conf_count_words(sc, OPT_route_host));
 	while ((w = conf_next_word(sc, OPT_route_host, &at)) != NULL)
-		r->nhosts += read_host(sc->ld, at.v->e, w, &r->hosts[r->nhosts]);
+		r->nhosts += conf_read_host(sc->ld, at.v->e, w, &r->hosts[r->nhosts]);
 }
 
 static void read_paths(const struct scope *sc, struct conf_route *r)

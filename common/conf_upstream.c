@@ -7,6 +7,7 @@
 #include "common/conf_parts.h"
 
 #define SERVER_PORT 80
+#define TLS_PORT 443
 
 /* ---- addresses ---- */
 static const char *address_hint(struct load *ld, struct span s)
@@ -38,11 +39,11 @@ static bool unix_server(struct load *ld, const struct entry *e, const struct wor
 }
 
 /* HOST or HOST:PORT. */
-static bool host_server(struct span text, struct conf_server *s)
+static bool host_server(struct span text, struct conf_server *s, uint16_t default_port)
 {
 	const char *colon = memrchr(text.p, ':', text.n);
 	struct span host = colon ? span_make(text.p, (size_t)(colon - text.p)) : text;
-	int64_t port = SERVER_PORT;
+	int64_t port = default_port;
 
 	if (colon != NULL && !conf_uint(span_make(colon + 1, text.n - host.n - 1), 1, 65535, &port))
 		return false;
@@ -55,7 +56,8 @@ static bool host_server(struct span text, struct conf_server *s)
 	return true;
 }
 
-static bool read_address(struct load *ld, const struct entry *e, const struct word *w, struct conf_server *s)
+static bool read_address(struct load *ld, const struct entry *e, const struct word *w, struct conf_server *s,
+			 uint16_t port)
 {
 	bool brackets = w->s.n > 0 && w->s.p[0] == '[';
 
@@ -67,7 +69,7 @@ static bool read_address(struct load *ld, const struct entry *e, const struct wo
 	if (span_starts(w->s, SPAN("unix:")))
 		return unix_server(ld, e, w, s);
 	if (w->s.n > 0 && addr_parse_ip(w->s, &s->addr) && (brackets || memchr(w->s.p, ':', w->s.n) == NULL)) {
-		s->addr.port = s->port = SERVER_PORT;
+		s->addr.port = s->port = port;
 		return true;
 	}
 	if (addr_parse_named_scope(w->s, &s->addr)) {
@@ -75,7 +77,7 @@ static bool read_address(struct load *ld, const struct entry *e, const struct wo
 		return true;
 	}
 	s->addr = (struct addr){ .family = ADDR_NONE };
-	if (w->s.n > 0 && !brackets && host_server(w->s, s))
+	if (w->s.n > 0 && !brackets && host_server(w->s, s, port))
 		return true;
 	return conf_expected(ld, e, "ADDRESS[:PORT] such as 10.0.0.1:8080, [::1]:80, a host name or unix:PATH", w,
 			     w->outside ? NULL : address_hint(ld, w->s));
@@ -122,13 +124,13 @@ static bool read_attr(struct load *ld, const struct entry *e, const struct word 
 	return true;
 }
 
-static bool read_server(struct load *ld, const struct entry *e, struct conf_server *s)
+static bool read_server(struct load *ld, const struct entry *e, struct conf_server *s, uint16_t port)
 {
 	unsigned seen = 0;
 	bool ok;
 
 	*s = (struct conf_server){ .magic = CONF_SERVER_MAGIC, .weight = 1, .at = { e->file->name, e->line } };
-	ok = read_address(ld, e, &e->words[0], s);
+	ok = read_address(ld, e, &e->words[0], s, port);
 	s->name = s->text;
 	for (unsigned i = 1; i < e->nwords; i++)
 		ok = read_attr(ld, e, &e->words[i], s, &seen) && ok;
@@ -140,7 +142,7 @@ static void add_server(struct load *ld, struct conf_upstream *u, const struct en
 {
 	struct conf_server *s = &u->servers[u->nservers];
 
-	if (!read_server(ld, e, s))
+	if (!read_server(ld, e, s, u->tls ? TLS_PORT : SERVER_PORT))
 		return;
 	const struct conf_server *old = htab_get(names, s->name);
 	if (old != NULL) {
@@ -310,6 +312,7 @@ void conf_fill_upstream(struct scope *sc, struct conf_upstream *u)
 	u->timeouts[CONF_T_READ] = conf_number(sc, OPT_upstream_read_timeout);
 	u->timeouts[CONF_T_WRITE] = conf_number(sc, OPT_upstream_write_timeout);
 	u->timeouts[CONF_T_TUNNEL] = conf_number(sc, OPT_upstream_tunnel_timeout);
+	conf_upstream_tls(sc, u);
 }
 
 void conf_read_upstream(struct load *ld, struct sect *s)
@@ -318,6 +321,8 @@ void conf_read_upstream(struct load *ld, struct sect *s)
 	struct scope sc;
 
 	conf_scope(ld, s, &sc);
+	/* Servers have another port then. */
+	u->tls = conf_bool(&sc, OPT_upstream_tls);
 	read_servers(&sc, u);
 	conf_fill_upstream(&sc, u);
 }
