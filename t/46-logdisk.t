@@ -163,6 +163,14 @@ def pipes(t, one):
         weir.stop()
 
 
+def open_fifo(fifo):
+    """A descriptor, as soon as somebody reads there; while it is open, the reader stays."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def stopped_reader(t, one):
     with t.case('errors to a pipe whose reader is stopped: every request is served, the master lives'):
         fifo = t.path('fifo')
@@ -170,7 +178,9 @@ def stopped_reader(t, one):
         os.chmod(fifo, 0o666)
         reader = child.spawn(['cat', fifo], stdout=subprocess.DEVNULL)
         try:
+            end = until('somebody reads', lambda: open_fifo(fifo))
             weir = Weir(CONF, name='stopped', workers=2, one=one, pad=PAD, log=fifo, errors=fifo)
+            os.close(end)
             serve(weir, 'flow', 20)
             os.kill(reader.pid, signal.SIGSTOP)
             for i in range(6):
