@@ -1,58 +1,43 @@
 /*
  * log.c - the error log.
  *
- * Owns how lines reach the log descriptor without ever waiting for it. Called
- * by every process, never by a signal handler (panic.c writes for itself). A
- * descriptor shared with other processes is never made non-blocking: pipes and
- * terminals are opened anew for that, sockets are told with every send. The
- * descriptor that log_set_fd() was given is never closed here.
+ * Owns how a line is made, that it goes out whole or is counted as lost, and
+ * that a torn one is ended. Called by every process, never by a signal handler
+ * (panic.c writes for itself). How bytes reach the descriptor without ever
+ * waiting is sink.c's; the descriptor itself stays the caller's.
  */
 #include "common/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/obj.h"
+#include "common/sink.h"
 
 /* What a pipe takes whole or not at all. */
 #define LINE_MAX_BYTES PIPE_BUF
 #define LOST_REPORT_MS 60000
 #define FACILITY_DAEMON (3 << 3)
 
-enum log_way {
-	LOG_WAY_WRITE,			/* cannot block for long: file, or a description of our own */
-	LOG_WAY_POLL,			/* shared and blocking: ask first, one line that fits */
-	LOG_WAY_SEND,			/* stream socket */
-	LOG_WAY_SYSLOG			/* datagram socket, priority in front */
-};
-
 static struct {
-	int given;			/* the caller's descriptor */
-	int own;			/* ours, opened anew for the same thing; -1: none */
-	enum log_way way;
+	struct sink sink;
 	bool ready;			/* log_set_fd() was called, or its default taken */
 	enum log_level level;
 	char role[32];
-	struct sockaddr_storage peer;	/* LOG_WAY_SYSLOG: where to connect again when the daemon was restarted */
-	socklen_t peer_len;
 	bool torn;			/* the last line went out in part: begin with a line end */
 	uint64_t lost;			/* lines since the last report */
 	uint64_t last_report_ms;
 	time_t second;			/* the one that `stamp` and `zone` were made for */
 	char stamp[24], zone[8];
-} the_log = { .given = STDERR_FILENO, .own = -1, .level = LOG_LV_INFO, .role = "weir" };
+} the_log = { .sink = { .way = SINK_POLL, .given = STDERR_FILENO, .own = -1 }, .level = LOG_LV_INFO, .role = "weir" };
 
 static const char *const level_names[LOG_LV__N] = { "debug", "info", "notice", "warn", "error" };
 static const int level_priority[LOG_LV__N] = { 7, 6, 5, 4, 3 };
@@ -63,55 +48,16 @@ const char *log_level_name(enum log_level lv)
 	return level_names[lv];
 }
 
-/* A description of our own for the pipe or terminal behind fd, so that O_NONBLOCK is nobody else's surprise. */
-static int open_anew(int fd)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
-}
-
-static void find_way(int fd)
-{
-	struct stat st;
-
-	the_log.way = LOG_WAY_POLL;
-	if (fstat(fd, &st) != 0)
-		return;
-	if (S_ISREG(st.st_mode)) {
-		the_log.way = LOG_WAY_WRITE;
-	} else if (S_ISSOCK(st.st_mode)) {
-		the_log.way = LOG_WAY_SEND;
-	} else {
-		the_log.own = open_anew(fd);
-		if (the_log.own >= 0)
-			the_log.way = LOG_WAY_WRITE;
-	}
-}
-
 void log_set_fd(int fd, bool syslog)
 {
 	int saved = errno;
 
-	if (the_log.own >= 0)
-		close(the_log.own);
-	the_log.own = -1;
-	the_log.given = fd >= 0 ? fd : STDERR_FILENO;
+	sink_fini(&the_log.sink);
+	sink_init(&the_log.sink, fd >= 0 ? fd : STDERR_FILENO, fd >= 0 && syslog);
 	the_log.ready = true;
 	the_log.torn = false;
-	the_log.peer_len = 0;
 	/* The zone file may be out of reach later, behind a chroot. */
 	tzset();
-	if (fd >= 0 && syslog) {
-		socklen_t len = sizeof(the_log.peer);
-
-		the_log.way = LOG_WAY_SYSLOG;
-		if (getpeername(fd, (struct sockaddr *)&the_log.peer, &len) == 0)
-			the_log.peer_len = len;
-	} else {
-		find_way(the_log.given);
-	}
 	errno = saved;
 }
 
@@ -128,12 +74,12 @@ void log_set_role(const char *role)
 
 int log_fd(void)
 {
-	return the_log.given;
+	return the_log.sink.given;
 }
 
 int log_own_fd(void)
 {
-	return the_log.own;
+	return the_log.sink.own;
 }
 
 bool log_enabled(enum log_level lv)
@@ -141,48 +87,14 @@ bool log_enabled(enum log_level lv)
 	return lv >= the_log.level;
 }
 
-static ssize_t syslog_send(const char *p, size_t n)
-{
-	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-	ssize_t put = send(the_log.given, p, n, flags);
-
-	if (put >= 0 || errno == EAGAIN || the_log.peer_len == 0)
-		return put;
-	/* A restarted daemon has a new socket at the old address. */
-	if (connect(the_log.given, (struct sockaddr *)&the_log.peer, the_log.peer_len) != 0)
-		return -1;
-	return send(the_log.given, p, n, flags);
-}
-
-/* Refuses when the descriptor has no room for a whole line. Where the kernel can promise not to wait, it must. */
-static ssize_t write_polled(const char *p, size_t n)
-{
-	struct pollfd pfd = { .fd = the_log.given, .events = POLLOUT };
-	struct iovec iov = { .iov_base = (void *)p, .iov_len = n };
-
-	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0) {
-		errno = EAGAIN;
-		return -1;
-	}
-	ssize_t put = pwritev2(pfd.fd, &iov, 1, -1, RWF_NOWAIT);
-	if (put < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-		put = write(pfd.fd, p, n);
-	return put;
-}
-
+/* How many bytes went out, -1: none. */
 static ssize_t put_bytes(const char *p, size_t n)
 {
-	switch (the_log.way) {
-	case LOG_WAY_WRITE:
-		return write(the_log.own >= 0 ? the_log.own : the_log.given, p, n);
-	case LOG_WAY_SEND:
-		return send(the_log.given, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	case LOG_WAY_SYSLOG:
-		return syslog_send(p, n);
-	case LOG_WAY_POLL:
-		break;
-	}
-	return write_polled(p, n);
+	struct iovec iov = { .iov_base = (void *)p, .iov_len = n };
+
+	if (the_log.sink.way != SINK_SYSLOG)
+		return sink_write(&the_log.sink, p, n);
+	return sink_send(&the_log.sink, &iov, 1) == 0 ? (ssize_t)n : -1;
 }
 
 /* One line, which has a spare byte in front of it for the line end that a torn one lacks. */
@@ -192,10 +104,7 @@ static bool put_line(char *line, size_t n)
 		*--line = '\n';
 		n++;
 	}
-	ssize_t put;
-	do {
-		put = put_bytes(line, n);
-	} while (put < 0 && errno == EINTR);
+	ssize_t put = put_bytes(line, n);
 	if (put == (ssize_t)n) {
 		the_log.torn = false;
 		return true;
@@ -225,7 +134,7 @@ static size_t make_head(char *out, size_t size, enum log_level lv)
 	uint64_t now = clock_wall_ms();
 	int n;
 
-	if (the_log.way == LOG_WAY_SYSLOG) {
+	if (the_log.sink.way == SINK_SYSLOG) {
 		n = snprintf(out, size, "<%d>weir[%d]: %s %s: ", FACILITY_DAEMON | level_priority[lv], (int)getpid(),
 			     level_names[lv], the_log.role);
 	} else {
@@ -264,7 +173,7 @@ static bool say(enum log_level lv, int saved_errno, const char *fmt, va_list ap)
 		memcpy(line + len - 3, "...", 3);
 	}
 	flatten(line + head, len - head);
-	if (the_log.way != LOG_WAY_SYSLOG)
+	if (the_log.sink.way != SINK_SYSLOG)
 		line[len++] = '\n';
 	return put_line(line, len);
 }

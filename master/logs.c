@@ -106,40 +106,6 @@ bool logs_open(struct conf *c, bool daemon)
 	return true;
 }
 
-/* An existing file must be writable; for a new one its directory must be. */
-static bool can_open(const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0) {
-		int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-		if (fd >= 0)
-			close(fd);
-		/* A named pipe that nobody reads yet. */
-		return fd >= 0 || errno == ENXIO;
-	}
-	const char *slash = strrchr(path, '/');
-	char dir[4096];
-	snprintf(dir, sizeof(dir), "%.*s", slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path),
-		 slash == NULL ? "." : path);
-	return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0;
-}
-
-bool logs_probe(const struct conf *c)
-{
-	bool good = true;
-
-	for (unsigned i = 0; i < c->nlogs; i++) {
-		if (c->logs[i]->kind == CONF_LOG_FILE && !can_open(c->logs[i]->path)) {
-			master_complain("cannot open the log %s: %s; make its directory or name another file",
-					c->logs[i]->path, strerror(errno));
-			good = false;
-		}
-	}
-	return good;
-}
-
 /* False: it keeps what it has. */
 static bool reopen(struct conf_log *log)
 {

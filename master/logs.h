@@ -19,8 +19,6 @@ struct master;
 bool logs_open(struct conf *c, bool daemon);
 /* Do lines of the error log appear on stderr? */
 bool logs_on_stderr(void);
-/* Could every log be opened? For -t: complains as logs_open() does, leaves nothing open, and no file that was not there. */
-bool logs_probe(const struct conf *c);
 /* All anew; what succeeded is sent to every child as children_tend() goes round. */
 void logs_reopen(struct master *m);
 /* Only the connections to the syslog, at most every few seconds; those that are missing, or all. */

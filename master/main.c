@@ -18,7 +18,6 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/title.h"
-#include "master/logs.h"
 #include "master/master.h"
 #include "master/priv.h"
 #include "master/start.h"
@@ -169,26 +168,10 @@ static int run(struct conf *c, const struct args *a)
 	return master_run(c, fd);
 }
 
-/* What -t tries besides: all that a start would open, but no port is bound and no file is made. */
-static bool check_machine(const struct conf *c)
-{
-	struct priv p;
-	char why[256];
-	bool good = logs_probe(c);
-
-	if (!priv_find_user(&p, c, why, sizeof(why))) {
-		master_complain("%s", why);
-		good = false;
-	}
-	return good;
-}
-
 static int use_conf(struct conf *c, const struct args *a)
 {
 	switch (a->mode) {
 	case MODE_CHECK:
-		if (!check_machine(c))
-			return EXIT_BAD_CONF;
 		printf("configuration %s is good\n", a->file);
 		return EXIT_ORDERLY;
 	case MODE_DUMP:
@@ -201,6 +184,20 @@ static int use_conf(struct conf *c, const struct args *a)
 	}
 }
 
+/* What -t looks at besides the file. False when weir would not start with it. */
+static bool fits_machine(const struct conf *c, struct conf_msgs *msgs)
+{
+	struct priv p;
+	char why[256];
+
+	conf_check_machine(c, msgs);
+	if (msgs->nerrors > 0 || priv_find_user(&p, c, why, sizeof(why)))
+		return msgs->nerrors == 0;
+	fprintf(stderr, "%s: error: %s\n", c->file, why);
+	msgs->nerrors++;
+	return false;
+}
+
 static int with_conf(const struct args *a)
 {
 	struct conf_msgs msgs = { .v = NULL };
@@ -208,19 +205,16 @@ static int with_conf(const struct args *a)
 
 	arena_init(&arena, NULL, 0);
 	struct conf *c = conf_load(&arena, a->file, &msgs);
-	if (c != NULL && (a->mode == MODE_CHECK || a->mode == MODE_RUN))
-		conf_check_machine(c, &msgs);
+	bool good = c != NULL && (a->mode != MODE_CHECK || fits_machine(c, &msgs));
 	conf_print_msgs(stderr, &msgs);
-	int status = EXIT_BAD_CONF;
-	if (c == NULL)
+	if (!good)
 		fprintf(stderr, "weir: %u error%s in the configuration %s\n", msgs.nerrors, msgs.nerrors == 1 ? "" : "s",
 			a->file);
-	else
-		status = use_conf(c, a);
+	int status = good ? use_conf(c, a) : EXIT_BAD_CONF;
 	if (c != NULL)
 		conf_free(c);
 	arena_fini(&arena);
-	return status;
+	return fflush(stdout) == 0 ? status : EXIT_CANNOT_START;
 }
 
 static int print_options(const char *form)

@@ -26,6 +26,9 @@
 #include "common/obj.h"
 #include "master/child.h"
 
+#define DESCRIPTORS_BESIDES 64
+#define DESCRIPTORS_MAX (1u << 20)	/* unless max_connections asks for more: some systems set no limit worth the name */
+
 /* ---- in the master ---- */
 
 static bool find_account(struct priv *p, const char *name)
@@ -98,15 +101,27 @@ static bool has_unix_servers(const struct conf *c)
 	return false;
 }
 
-static void raise_descriptor_limit(void)
+/* To what there is, and where the system lets us to what max_connections needs: two descriptors for each, and some besides. */
+static void raise_descriptor_limit(const struct conf *c)
 {
+	const rlim_t need = 2 * (rlim_t)c->max_connections + DESCRIPTORS_BESIDES + c->nlogs + c->nbinds * c->workers;
 	struct rlimit rl;
 
-	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur == rl.rlim_max)
+	if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
 		return;
-	rl.rlim_cur = rl.rlim_max;
+	if (rl.rlim_max < need) {
+		const struct rlimit more = { .rlim_cur = need, .rlim_max = need };
+
+		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+			return;
+		log_warn("max_connections needs %llu file descriptors, the limit is %llu: raise it (LimitNOFILE=, "
+			 "ulimit -n)", (unsigned long long)need, (unsigned long long)rl.rlim_max);
+	}
+	rl.rlim_cur = rl.rlim_max < DESCRIPTORS_MAX ? rl.rlim_max : DESCRIPTORS_MAX;
+	if (rl.rlim_cur < need)
+		rl.rlim_cur = need < rl.rlim_max ? need : rl.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &rl) != 0)
-		log_warn("Cannot raise the limit of file descriptors to %llu: %s", (unsigned long long)rl.rlim_max,
+		log_warn("Cannot raise the limit of file descriptors to %llu: %s", (unsigned long long)rl.rlim_cur,
 			 strerror(errno));
 }
 
@@ -118,7 +133,7 @@ static const char *how(bool jail, int landlock)
 
 bool priv_prepare(struct priv *p, const struct conf *c, char *why, size_t size)
 {
-	raise_descriptor_limit();
+	raise_descriptor_limit(c);
 	p->landlock = landlock_abi();
 	/* A server's socket has a path that must be reached. The checker reads the system's name service files: Landlock can leave
 	 * them to it and take the rest, chroot would take them too. */

@@ -12,7 +12,7 @@ CONF = '''
 [listen http]
 bind = 127.0.0.1:{port}
 trusted_proxies = 127.0.0.1
-max_body_size = 1000
+max_body_size = 2k
 
 [route respond]
 path = /respond
@@ -75,7 +75,7 @@ respond = 200 in
 
 [route small]
 path = /small
-max_body_size = 10
+max_body_size = 1k
 upstream = one
 [route large]
 path = /large
@@ -123,7 +123,7 @@ upstream = one weight=50
 upstream = spare weight=50
 split_by = ${cookie:user}
 
-[route off]
+[route disabled]
 path = /off
 enabled = no
 respond = 200 off
@@ -216,7 +216,7 @@ def pages(t, weir):
             got = answer.text.rstrip('\n')
             isin(got, (text, text % answer.status if '%d' in text else text, text.replace('%d', '$status')), 'text')
     with t.case('error_page: a range takes any of its statuses'):
-        answer = fetch(weir.port, 'POST', '/pages/x', body=b'x' * 2000)
+        answer = fetch(weir.port, 'POST', '/pages/x', body=b'x' * 3000)
         equal((answer.status, answer.text.rstrip('\n')), (413, 'four hundreds'), 'answer')
 
 
@@ -236,11 +236,11 @@ def access(t, weir):
 
 def sizes(t, weir, one):
     for path, size, framing, want in (
-            ('/small/digest', 10, 'length', 200), ('/small/digest', 11, 'length', 413),
-            ('/small/digest', 10, 'chunked', 200),
-            ('/small/digest', 11, 'chunked', 413), ('/small/digest', 100000, 'chunked', 413),
-            ('/size/digest', 1000, 'length', 200),
-            ('/size/digest', 1001, 'length', 413), ('/large/digest', 3000000, 'length', 200),
+            ('/small/digest', 1024, 'length', 200), ('/small/digest', 1025, 'length', 413),
+            ('/small/digest', 1024, 'chunked', 200),
+            ('/small/digest', 1025, 'chunked', 413), ('/small/digest', 100000, 'chunked', 413),
+            ('/size/digest', 2048, 'length', 200),
+            ('/size/digest', 2049, 'length', 413), ('/large/digest', 3000000, 'length', 200),
             ('/large/digest', 3000000, 'chunked', 200)):
         with t.case('%d bytes %s to %s give %d' % (size, 'in chunks' if framing == 'chunked' else 'with a length',
                                                    path, want)):
@@ -257,12 +257,12 @@ def sizes(t, weir, one):
                     weir.wait_access({'status': 413, 'reason': 'body_too_large'})
     with t.case('a body that is too large by its length is refused before it is sent'):
         with Client(weir.port) as client:
-            client.send(request('POST', '/small/digest', [('Content-Length', 11), ('Expect', '100-continue')]))
+            client.send(request('POST', '/small/digest', [('Content-Length', 1025), ('Expect', '100-continue')]))
             answer = client.read()
             equal((answer.status, answer.informational), (413, []), 'answer')
     with t.case('what was refused does not become the next request'):
-        result = exchange(weir.port, request('POST', '/small/digest', [('Content-Length', 200)]) +
-                          request('GET', '/respond/smuggled') + b'x' * 150, timeout=2)
+        result = exchange(weir.port, request('POST', '/small/digest', [('Content-Length', 2000)]) +
+                          request('GET', '/respond/smuggled') + b'x' * 1900, timeout=2)
         equal(result.statuses[:1], [413], 'statuses')
         equal([x for x in weir.access() if 'smuggled' in x.get('uri', '')], [], 'lines in the log')
 

@@ -72,6 +72,7 @@ class Weir(Child):
 
     def __init__(self, conf, name='weir', workers=2, start=True, args=(), env=None, wait=True, **things):
         self.weir = binary()
+        name = name.replace(' ', '-')
         self.dir = story().path(name)
         os.makedirs(self.dir, exist_ok=True)
         os.chmod(self.dir, 0o755)

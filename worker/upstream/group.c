@@ -280,6 +280,15 @@ enum pick_rc group_pick(struct group *g, const struct pick_ask *ask, struct serv
 	return g->nqueued > 0 ? PICK_FULL : group_try(g, ask, out);
 }
 
+bool group_has_other(struct group *g, const struct pick_ask *ask)
+{
+	unsigned stack[STACK_CANDIDATES], *cand = g->cand != NULL ? g->cand : stack;
+	bool pending = false;
+
+	OBJ_CHECK(g, GROUP_MAGIC);
+	return candidates(g, ask, false, cand, &pending) > 0 || candidates(g, ask, true, cand, &pending) > 0;
+}
+
 void server_put(struct server *s)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);

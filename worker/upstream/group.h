@@ -88,7 +88,7 @@ enum pick_rc {
 	PICK_NONE			/* no usable server that was not tried */
 };
 enum pick_rc group_pick(struct group *g, const struct pick_ask *ask, struct server **out);
-/* Some usable server with room was not tried yet. */
+/* Some usable server was not tried yet. */
 bool group_has_other(struct group *g, const struct pick_ask *ask);
 /* Marks s in ask->tried. */
 void pick_tried(struct pick_ask *ask, const struct server *s);
