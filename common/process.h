@@ -15,6 +15,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/ticket.h"
 
 #define PROCESS_MAGIC 0x940ce550u
 
@@ -24,6 +25,7 @@ struct process {
 	uint32_t magic;
 	enum process_role role;
 	const struct conf *conf;
+	struct ticket_keys *tickets;	/* our own copy: it moves on with the time */
 	struct shm shm;
 	unsigned slot;			/* row of this process; the checker's is conf->workers */
 	int control;			/* SOCK_SEQPACKET to the master; see ipc.h */

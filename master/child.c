@@ -134,6 +134,7 @@ static void spawn(struct master *m, struct child *c)
 	c->gen++;
 	c->pid = 0;
 	prepare_row(m, c);
+	ticket_advance(&m->tickets, m->now_ms);
 	pid_t pid = fork();
 	if (pid == 0) {
 		close(pair[0]);

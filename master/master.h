@@ -17,6 +17,7 @@
 #include "master/child.h"
 #include "master/ctl_server.h"
 #include "master/fence.h"
+#include "common/ticket.h"
 #include "master/listen.h"
 #include "master/lock.h"
 #include "master/priv.h"
@@ -45,6 +46,7 @@ struct master {
 	int exit_status;
 	struct conf *conf;		/* borrowed from main() */
 	struct shm shm;
+	struct ticket_keys tickets;	/* as of the last fork */
 	struct priv priv;
 	struct slots slots;
 	struct fence fence;

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/cert.h"
+#include "common/clock.h"
 #include "common/ctl.h"
 #include "common/log.h"
 #include "common/obj.h"
@@ -93,6 +95,16 @@ static bool open_control(struct master *m)
 	return false;
 }
 
+/* Before the first fork and before privileges go: whatever the library opens, it opens now. */
+static bool open_tls(struct master *m)
+{
+	cert_init();
+	if (ticket_init(&m->tickets, clock_mono_us() / 1000))
+		return true;
+	master_complain("cannot get random bytes for TLS session tickets");
+	return false;
+}
+
 /* ---- the whole ---- */
 
 static bool open_shm(struct master *m)
@@ -128,7 +140,7 @@ bool start_open(struct master *m)
 		master_complain("%s", why);
 		return false;
 	}
-	if (!slots_init(&m->slots, m->conf) || !open_shm(m) || !open_children(m))
+	if (!slots_init(&m->slots, m->conf) || !open_shm(m) || !open_children(m) || !open_tls(m))
 		return false;
 	priv_trim_master(&m->priv);
 	return true;

@@ -10,6 +10,7 @@
 
 #include <ares.h>
 #include <gnu/libc-version.h>
+#include <openssl/crypto.h>
 #include <pcre2.h>
 #include <seccomp.h>
 #include <sys/utsname.h>
@@ -38,6 +39,7 @@ void version_print(FILE *out)
 	fprintf(out, "file       %s\n", WEIR_CONF_FILE);
 	fprintf(out, "glibc      %s\n", gnu_get_libc_version());
 	fprintf(out, "PCRE2      %s\n", pcre);
+	fprintf(out, "OpenSSL    %s\n", OpenSSL_version(OPENSSL_VERSION_STRING));
 	fprintf(out, "c-ares     %s\n", ares_version(NULL));
 	if (seccomp != NULL)
 		fprintf(out, "libseccomp %u.%u.%u\n", seccomp->major, seccomp->minor, seccomp->micro);

@@ -136,6 +136,21 @@ static bool make_targets(struct checker *c)
 	return c->targets != NULL && c->names != NULL;
 }
 
+static bool make_tls(struct checker *c)
+{
+	c->tls_clients = calloc(c->conf->nupstreams > 0 ? c->conf->nupstreams : 1, sizeof(*c->tls_clients));
+	buf_pool_init(&c->bufs, 4);
+	if (c->tls_clients == NULL || !tls_pool_init(&c->tls, &c->bufs))
+		return false;
+	for (unsigned u = 0; u < c->conf->nupstreams; u++) {
+		const struct conf_upstream *up = c->conf->upstreams[u];
+
+		if (up->tls && (c->tls_clients[u] = tls_client_new(up, tls_on_session)) == NULL)
+			return false;
+	}
+	return true;
+}
+
 static void watch_server(struct checker *c, const struct conf_upstream *u, const struct conf_server *s)
 {
 	OBJ_CHECK(s, CONF_SERVER_MAGIC);
@@ -183,7 +198,7 @@ static void start(struct checker *c)
 	srand((unsigned)(c->seed >> 32));
 	if (!loop_init(&c->loop, c))
 		cannot_start(strerror(errno));
-	if (!make_targets(c))
+	if (!make_targets(c) || !make_tls(c))
 		cannot_start("out of memory");
 	if (!resolver_init(&c->resolver, &c->loop, c->conf, &why))
 		cannot_start(why);

@@ -31,6 +31,9 @@ struct checker {
 	uint64_t trouble_ms;		/* when a lack of our own was last complained of */
 	struct watch control, wake;
 	struct timer orphan;
+	struct buf_pool bufs;		/* of TLS alone */
+	struct tls_pool tls;
+	struct tls_client **tls_clients;	/* by conf_upstream->id; NULL: in clear */
 	uint64_t turns;
 };
 

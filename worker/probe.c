@@ -215,6 +215,15 @@ static bool write_request(struct probe *p)
 
 static void go_on(struct probe *p)
 {
+	const struct tls *t = tls_of(&p->conn);
+
+	if (p->conn.error != 0 && t != NULL && tls_why(t) != NULL) {
+		char text[100];
+
+		snprintf(text, sizeof(text), "the TLS handshake failed: %s", tls_why(t));
+		done_badly(p, 0, text);
+		return;
+	}
 	if (p->conn.error != 0 && p->out_sent == 0) {
 		done_badly(p, p->conn.error, "connecting failed");
 		return;
@@ -251,6 +260,14 @@ static void on_deadline(struct conn *c)
 
 static const struct conn_ops probe_conn_ops = { .on_ready = on_ready, .on_deadline = on_deadline };
 
+static bool start_tls(struct probe *p)
+{
+	char name[256];
+
+	tls_client_name(p->tls_client, p->server, name);
+	return tls_connect(&p->conn, p->tls, p->tls_client, NULL, name);
+}
+
 void probe_start(struct probe *p, const struct addr *a)
 {
 	struct addr to = *a;
@@ -282,7 +299,11 @@ void probe_start(struct probe *p, const struct addr *a)
 		done_badly(p, ENOMEM, "no memory for a check");
 		return;
 	}
+	if (p->tls_client != NULL && !start_tls(p)) {
+		done_badly(p, ENOMEM, "no memory for a check");
+		return;
+	}
 	conn_deadline(&p->conn, (uint64_t)p->up->check_timeout);
-	if (connected)
+	if (connected && !p->conn.connecting)
 		go_on(p);
 }

@@ -13,7 +13,7 @@
 #include "common/arena.h"
 #include "common/conf.h"
 #include "worker/http/h1_parse.h"
-#include "worker/io/conn.h"
+#include "worker/io/tls.h"
 
 #define PROBE_MAGIC 0x940be001u
 #define PROBE_HEAD_MAX 32768		/* bytes of an answer that are looked at */
@@ -41,6 +41,8 @@ struct probe {
 	probe_fn *on_done;
 	const struct conf_upstream *up;	/* says what to do */
 	const struct conf_server *server;
+	struct tls_pool *tls;		/* set by the owner where the server speaks TLS */
+	struct tls_client *tls_client;
 	uint64_t begun_us;
 	bool running;
 	char *out;			/* the request */

@@ -149,6 +149,8 @@ void target_init(struct target *t, struct checker *c, const struct conf_upstream
 	*t = (struct target){ .magic = TARGET_MAGIC, .checker = c, .up = u, .server = s, .cell = cell, .addr = s->addr };
 	timer_init(&t->timer, on_timer);
 	probe_init(&t->probe, &c->loop, u, s, on_probed);
+	t->probe.tls = &c->tls;
+	t->probe.tls_client = c->tls_clients != NULL ? c->tls_clients[u->id] : NULL;
 }
 
 /* As workers call it: "NAME" or "NAME@IP". */

@@ -247,6 +247,25 @@ static unsigned limit_conns(const struct conf *c)
 	return most;
 }
 
+static bool env_init_tls(struct worker *w)
+{
+	const struct conf *c = w->process->conf;
+	struct env *e = &w->env;
+
+	e->tls_servers = calloc(c->nlistens ? c->nlistens : 1, sizeof(*e->tls_servers));
+	if (e->tls_servers == NULL || !tls_pool_init(&e->tls, &e->bufs))
+		return false;
+	e->pool.tls = &e->tls;
+	for (unsigned i = 0; i < c->nlistens; i++) {
+		if (!c->listens[i]->tls)
+			continue;
+		e->tls_servers[i] = tls_server_new(c, c->listens[i], w->process->tickets);
+		if (e->tls_servers[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
 static bool env_init(struct worker *w)
 {
 	struct env *e = &w->env;
@@ -268,6 +287,8 @@ static bool env_init(struct worker *w)
 	e->random |= 1;
 	wire_env(e);
 	pool_init(&e->pool, &w->loop, e->shm, &e->bufs);
+	if (!env_init_tls(w))
+		return false;
 	if (!groups_init(&e->groups, p->conf, e->shm, &w->loop))
 		return false;
 	e->groups.owner = w;

@@ -58,6 +58,7 @@ struct client {
 	bool running;			/* inside client_run() */
 	bool held;			/* the exchange holds a batch of request body */
 	bool body_open;			/* the request body was not read whole */
+	bool securing;			/* a TLS handshake is under way */
 	bool eof;			/* the client ended its direction */
 	uint32_t requests;		/* begun on this connection */
 	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
@@ -82,6 +83,8 @@ void client_close(struct client *c);
 void client_run(struct client *c);
 /* The head did not come in time: 408 and the end. */
 void client_head_timeout(struct client *c);
+/* It spoke in clear where TLS is spoken: 400 and the end. */
+void client_was_clear(struct client *c);
 /* Writes what there is to write. */
 void client_flush(struct client *c);
 /* Drops the bytes of a request batch that the exchange took. */

@@ -7,6 +7,7 @@
  */
 #include "worker/downstream/down.h"
 
+#include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
 #include "worker/downstream/client_conn.h"
@@ -127,12 +128,42 @@ static void client_on_deadline(struct conn *conn)
 	}
 }
 
+/* The handshake is over. False: and so is the connection. */
+static bool client_secured(struct client *c)
+{
+	const struct tls *t = tls_of(&c->conn);
+	struct shm *shm = c->env->shm;
+	char ip[ADDR_TEXT];
+
+	c->securing = false;
+	if (tls_was_clear(&c->conn)) {
+		shm_count(shm, STAT_TLS_FAILURES, 1);
+		client_was_clear(c);
+		return false;
+	}
+	if (c->conn.error != 0 || t == NULL) {
+		addr_ip_text(&c->peer, ip, sizeof(ip));
+		log_info("client %s: the TLS handshake failed: %s", ip, t && tls_why(t) ? tls_why(t) : "the client left");
+		shm_count(shm, STAT_TLS_FAILURES, 1);
+		client_close(c);
+		return false;
+	}
+	shm_count(shm, STAT_TLS_HANDSHAKES, 1);
+	if (tls_resumed(t))
+		shm_count(shm, STAT_TLS_RESUMED, 1);
+	c->since_ms = c->env->loop->now_ms;
+	client_set_deadline(c);
+	return true;
+}
+
 static void client_on_ready(struct conn *conn)
 {
 	struct client *c = container_of(conn, struct client, conn);
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	panic_note()->conn = conn->id;
+	if (c->securing && !client_secured(c))
+		return;
 	if (conn->broken && c->state == CLIENT_BUSY) {
 		exchange_on_client_gone(c->x, REASON_CLIENT_ABORT);
 		return;
@@ -175,6 +206,12 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 		slab_put(&d->clients, c);
 		return false;
 	}
+	if (listen->tls && !tls_accept(&c->conn, &e->tls, e->tls_servers[listen->id])) {
+		conn_close(&c->conn);
+		slab_put(&d->clients, c);
+		return true;
+	}
+	c->securing = listen->tls;
 	c->conn.id = ++d->next_id;
 	task_init(&c->later, client_later);
 	list_init(&c->node);

@@ -85,6 +85,7 @@ static struct exchange *client_begin(struct client *c)
 	c->requests++;
 	c->x = x;
 	x->listen = c->listen;
+	x->tls = tls_of(&c->conn);
 	x->peer = c->peer;
 	x->local_port = c->local_port;
 	m = arena_zalloc(&x->arena, sizeof(*m));
@@ -141,6 +142,11 @@ void client_head_timeout(struct client *c)
 	client_refuse(c, REASON_HEADER_TIMEOUT, "the request head did not arrive within header_timeout");
 }
 
+void client_was_clear(struct client *c)
+{
+	client_refuse(c, REASON_PLAIN_HTTP, "a request in clear came to a port that speaks TLS");
+}
+
 static void take_head(struct client *c, size_t len)
 {
 	struct exchange *x = client_begin(c);
@@ -160,7 +166,7 @@ static void take_head(struct client *c, size_t len)
 		client_refuse(c, refusal(bad), h1_bad_text(bad));
 		return;
 	}
-	x->req.scheme = SPAN("http");
+	x->req.scheme = x->tls ? SPAN("https") : SPAN("http");
 	if (x->req.body != BODY_NONE) {
 		c->body_open = true;
 		h1_body_init(&c->body, x->req.body, x->req.length);

@@ -13,6 +13,7 @@
 #include "common/slab.h"
 #include "worker/exchange/side.h"
 #include "worker/io/loop.h"
+#include "worker/io/tls.h"
 #include "worker/upstream/group.h"
 #include "worker/upstream/pool.h"
 
@@ -31,6 +32,8 @@ struct env {
 	struct slab exchanges;
 	struct groups groups;
 	struct pool pool;		/* connections to servers */
+	struct tls_pool tls;
+	struct tls_server **tls_servers;	/* by conf_listen->id; NULL: in clear */
 	struct router *router;
 	struct alog *alog;
 	const struct filter *const *filters;	/* NULL-ended, request order */

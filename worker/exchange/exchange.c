@@ -203,6 +203,14 @@ static bool keep_original(struct exchange *x)
 	return x->orig_uri.p != NULL;
 }
 
+/* Who showed no certificate to one host must not get at another that asks for one. */
+static bool misdirected(const struct exchange *x)
+{
+	const struct tls_server *s = x->tls ? x->env->tls_servers[x->listen->id] : NULL;
+
+	return s != NULL && tls_server_host(s, x->req.host)->rules != tls_rules(x->tls);
+}
+
 static void find_route(struct exchange *x)
 {
 	struct route_ask ask = { .listen = x->listen, .req = &x->req, .client = &x->client };
@@ -232,6 +240,10 @@ void exchange_start(struct exchange *x)
 	client_find(x);
 	if (!keep_original(x)) {
 		exchange_fail(x, REASON_NO_MEMORY);
+		return;
+	}
+	if (misdirected(x)) {
+		exchange_fail(x, REASON_MISDIRECTED);
 		return;
 	}
 	find_route(x);

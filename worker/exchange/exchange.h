@@ -52,6 +52,7 @@ struct exchange {
 
 	/* who and what */
 	const struct conf_listen *listen;
+	const struct tls *tls;		/* what its connection met; NULL: in clear */
 	const struct conf_route *route;	/* NULL: none */
 	struct route_match match;
 	struct addr peer;		/* the transport's */

@@ -17,6 +17,8 @@ struct span exchange_error_text(struct exchange *x, unsigned status)
 		if (status >= r->error_pages[i].from && status <= r->error_pages[i].to)
 			return r->error_pages[i].text;
 	}
+	if (x->reason == REASON_PLAIN_HTTP)
+		return SPAN("400 Bad Request: this port speaks TLS. Use https:// in the address.\n");
 	if (status < 200 || status > 999)
 		return SPAN("");
 	num[0] = (char)('0' + status / 100);

@@ -191,7 +191,7 @@ static struct span of_request(const struct exchange *x, enum var_id var, char sc
 	case VAR_LISTEN:
 		return x->listen ? x->listen->name : span_make(NULL, 0);
 	case VAR_SCHEME:
-		return x->req.scheme.n ? x->req.scheme : SPAN("http");
+		return x->req.scheme.n ? x->req.scheme : x->tls ? SPAN("https") : SPAN("http");
 	case VAR_HOST:
 		return x->req.host;
 	case VAR_PORT:
@@ -223,6 +223,28 @@ static struct span of_request(const struct exchange *x, enum var_id var, char sc
 static unsigned status(const struct exchange *x)
 {
 	return x->status || x->ended || x->resp_state != RESP_WAIT ? x->status : x->resp.status;
+}
+
+static struct span of_tls(struct exchange *x, enum var_id var)
+{
+	if (x->tls == NULL)
+		return span_make(NULL, 0);
+	switch (var) {
+	case VAR_TLS_VERSION:
+		return span_of(tls_version(x->tls));
+	case VAR_TLS_CIPHER:
+		return span_of(tls_cipher(x->tls));
+	case VAR_TLS_SNI:
+		return tls_sni(x->tls);
+	case VAR_TLS_CLIENT_SUBJECT:
+		return tls_client_subject(x->tls, &x->arena);
+	case VAR_TLS_CLIENT_FINGERPRINT:
+		return tls_client_digest(x->tls, &x->arena);
+	case VAR_TLS_CLIENT_VERIFY:
+		return tls_has_client(x->tls) ? SPAN("ok") : SPAN("none");
+	default:
+		return span_make(NULL, 0);
+	}
 }
 
 /* What became of it. */
@@ -276,6 +298,13 @@ struct span vars_get(struct exchange *x, const struct tmpl_part *p, char scratch
 		return cookie(x, p->text);
 	case VAR_QUERY_ARG:
 		return query_arg(x, p->text);
+	case VAR_TLS_VERSION:
+	case VAR_TLS_CIPHER:
+	case VAR_TLS_SNI:
+	case VAR_TLS_CLIENT_SUBJECT:
+	case VAR_TLS_CLIENT_VERIFY:
+	case VAR_TLS_CLIENT_FINGERPRINT:
+		return of_tls(x, p->var);
 	case VAR_RESPONSE:
 		return field(&x->resp, p->text, scratch);
 	default:

@@ -18,6 +18,7 @@ static unsigned retry_kind(enum reason why)
 	switch (why) {
 	case REASON_CONNECT_REFUSED:
 	case REASON_CONNECT_TIMEOUT:
+	case REASON_SERVER_TLS:
 		return CONF_RETRY_CONNECT;
 	case REASON_SERVER_RESET:
 		return CONF_RETRY_RESET;

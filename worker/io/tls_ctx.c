@@ -478,6 +478,20 @@ struct tls_client *tls_client_new(const struct conf_upstream *u, int (*on_sessio
 	return c;
 }
 
+void tls_client_name(const struct tls_client *c, const struct conf_server *s, char out[256])
+{
+	struct span name = c->conf->tls_name.n > 0 ? c->conf->tls_name : s->host;
+
+	OBJ_CHECK(c, TLS_CLIENT_MAGIC);
+	out[0] = '\0';
+	if (name.n > 0 && name.n < 256) {
+		memcpy(out, name.p, name.n);
+		out[name.n] = '\0';
+	} else if (s->addr.family == ADDR_V4 || s->addr.family == ADDR_V6) {
+		addr_ip_text(&s->addr, out, 256);
+	}
+}
+
 void tls_client_free(struct tls_client *c)
 {
 	OBJ_CHECK(c, TLS_CLIENT_MAGIC);

@@ -64,5 +64,7 @@ struct tls_client {
 /* `on_session` gets each session that can be resumed; it keeps it and returns 1, or 0. NULL: logged. */
 struct tls_client *tls_client_new(const struct conf_upstream *u, int (*on_session)(SSL *, SSL_SESSION *));
 void tls_client_free(struct tls_client *c);
+/* What a server's certificate must have: tls_name, else its host name, else its address; empty: nothing is known. */
+void tls_client_name(const struct tls_client *c, const struct conf_server *s, char out[256]);
 
 #endif

@@ -37,6 +37,8 @@ static bool group_init(struct group *g, struct groups *all, const struct conf_up
 	OBJ_CHECK(u, CONF_UPSTREAM_MAGIC);
 	*g = (struct group){ .magic = GROUP_MAGIC, .conf = u, .all = all, .nservers = u->ncells };
 	group_queue_init(g);
+	if (u->tls && (g->tls = tls_client_new(u, tls_on_session)) == NULL)
+		return false;
 	g->servers = calloc(u->ncells > 0 ? u->ncells : 1, sizeof(*g->servers));
 	if (g->servers == NULL)
 		return false;
@@ -58,6 +60,10 @@ static void group_fini(struct group *g)
 {
 	group_queue_fini(g);
 	balance_forget(g);
+	for (unsigned i = 0; g->servers != NULL && i < g->nservers; i++)
+		tls_peer_forget(&g->servers[i].tls);
+	if (g->tls != NULL)
+		tls_client_free(g->tls);
 	free(g->cand);
 	free(g->servers);
 	g->magic = 0;

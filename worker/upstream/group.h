@@ -18,6 +18,7 @@
 #include "common/list.h"
 #include "common/shm.h"
 #include "worker/io/loop.h"
+#include "worker/io/tls.h"
 
 #define GROUP_MAGIC  0x96009001u
 #define SERVER_MAGIC 0x5e4e4001u
@@ -34,12 +35,15 @@ struct server {
 	char name_buf[128];
 	struct list idle;		/* pooled connections, most recently used first (pool.h) */
 	unsigned nidle;
+	struct tls_peer tls;		/* the session to resume with */
+	bool tls_said;			/* that its handshake fails was logged */
 };
 
 struct group {
 	uint32_t magic;
 	const struct conf_upstream *conf;
 	struct groups *all;
+	struct tls_client *tls;		/* NULL: in clear */
 	struct server *servers;		/* ncells of them, spare cells included */
 	unsigned nservers;
 	struct list queue;		/* struct waiter, first come first served */

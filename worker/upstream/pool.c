@@ -6,9 +6,6 @@
  */
 #include "worker/upstream/pool.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-
 #include "common/obj.h"
 #include "worker/upstream/up.h"
 #include "worker/upstream/up_conn.h"
@@ -18,6 +15,7 @@ void pool_init(struct pool *p, struct loop *l, struct shm *shm, struct buf_pool 
 	p->loop = l;
 	p->shm = shm;
 	p->bufs = bufs;
+	p->tls = NULL;
 	slab_init(&p->ups, "up", sizeof(struct up));
 	p->next_id = 0;
 	p->nidle = p->nbusy = 0;
@@ -28,20 +26,6 @@ void pool_fini(struct pool *p)
 	slab_fini(&p->ups);
 }
 
-/* True when the server has nothing to say and has not hung up. */
-static bool pool_alive(struct up *u, bool probe)
-{
-	char c;
-	ssize_t n;
-
-	if (u->conn.hup || u->conn.broken)
-		return false;
-	if (!probe && !u->conn.can_read)
-		return true;
-	n = recv(u->conn.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-}
-
 struct up *pool_get(struct pool *p, struct server *s, bool probe)
 {
 	struct list *n;
@@ -50,7 +34,7 @@ struct up *pool_get(struct pool *p, struct server *s, bool probe)
 		struct up *u = list_entry(n, struct up, node);
 
 		OBJ_CHECK(u, UP_MAGIC);
-		if (pool_alive(u, probe)) {
+		if (conn_quiet(&u->conn, probe)) {
 			up_set_state(u, UP_BUSY);
 			shm_count(p->shm, STAT_UP_REUSED, 1);
 			return u;

@@ -17,11 +17,13 @@
 
 struct up;
 struct server;
+struct tls_pool;
 
 struct pool {
 	struct loop *loop;
 	struct shm *shm;
 	struct buf_pool *bufs;
+	struct tls_pool *tls;		/* set by the worker; NULL: no upstream speaks TLS */
 	struct slab ups;
 	uint64_t next_id;
 	unsigned nidle, nbusy;

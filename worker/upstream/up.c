@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/obj.h"
 #include "common/sock.h"
 #include "worker/upstream/pool.h"
@@ -105,12 +106,31 @@ static void up_on_deadline(struct conn *c)
 		up_fail(u, deadline_reason(u));
 }
 
+/* Said once, until it goes well again: what is wrong is most often a setting. */
+static void up_tls_failed(struct up *u, const char *why)
+{
+	struct server *s = u->server;
+
+	if (!s->tls_said)
+		log_warn("upstream %.*s, server %.*s: the TLS handshake failed: %s", SPAN_FMT(s->group->conf->name),
+			 SPAN_FMT(s->name), why);
+	s->tls_said = true;
+	up_fail(u, REASON_SERVER_TLS);
+}
+
 static void up_connected(struct up *u)
 {
+	const struct tls *t = tls_of(&u->conn);
+
+	if (u->conn.error && t != NULL && tls_why(t) != NULL) {
+		up_tls_failed(u, tls_why(t));
+		return;
+	}
 	if (u->conn.error) {
 		up_fail(u, REASON_CONNECT_REFUSED);
 		return;
 	}
+	u->server->tls_said = false;
 	u->connect_us = u->pool->loop->now_us - u->start_us;
 	up_set_state(u, UP_BUSY);
 	up_set_deadline(u);
@@ -123,7 +143,7 @@ static void up_on_ready(struct conn *c)
 	OBJ_CHECK(u, UP_MAGIC);
 	if (u->state == UP_IDLE) {
 		/* A server has nothing to say on an idle connection (RFC 9112 9.5). */
-		if (c->can_read || c->hup || c->broken)
+		if (!conn_quiet(c, false))
 			up_destroy(u);
 		return;
 	}
@@ -146,6 +166,17 @@ static void up_later(struct task *t)
 		up_h1_flush(u);
 	if (u->state == UP_BUSY)
 		up_h1_run(u);
+}
+
+static bool up_start_tls(struct up *u)
+{
+	struct server *s = u->server;
+	char name[256];
+
+	must(u->pool->tls != NULL);
+	tls_client_name(s->group->tls, s->conf, name);
+	u->state = UP_CONNECTING;
+	return tls_connect(&u->conn, u->pool->tls, s->group->tls, &s->tls, name);
 }
 
 static struct up *up_connect(struct pool *p, struct server *s)
@@ -175,7 +206,13 @@ static struct up *up_connect(struct pool *p, struct server *s)
 		return NULL;
 	}
 	u->conn.id = ++p->next_id;
-	if (done)
+	if (s->group->tls != NULL && !up_start_tls(u)) {
+		conn_close(&u->conn);
+		slab_put(&p->ups, u);
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (done && s->group->tls == NULL)
 		u->conn.can_write = true;
 	shm_count(p->shm, STAT_UP_CONNS, 1);
 	return u;
@@ -209,11 +246,10 @@ struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const 
 }
 
 /* Request and answer are whole, nothing is left over, and nobody asked to close. */
-static bool up_reusable(const struct up *u)
+static bool up_reusable(struct up *u)
 {
 	return u->state == UP_BUSY && u->req_done && u->resp_done && u->keep && !u->write_failed &&
-	       (u->in == NULL || buf_len(u->in) == 0) && !u->conn.hup && !u->conn.broken && !u->conn.can_read &&
-	       u->server->group->conf->keepalive > 0;
+	       (u->in == NULL || buf_len(u->in) == 0) && u->server->group->conf->keepalive > 0 && conn_quiet(&u->conn, false);
 }
 
 void up_close(struct up **up)
