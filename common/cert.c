@@ -245,9 +245,7 @@ void cert_free(struct cert *c)
 
 int64_t cert_days_left(const struct cert *c, int64_t now)
 {
-	int64_t left = c->not_after - now;
-
-	return left >= 0 ? left / 86400 : -((-left + 86399) / 86400);
+	return (c->not_after - now) / 86400;
 }
 
 /* ---- authorities ---- */

@@ -59,7 +59,7 @@ void cert_free(struct cert *c);
 struct cert_ca *cert_ca_load(struct arena *a, const char *path, const char **why);
 void cert_ca_free(struct cert_ca *ca);
 
-/* Days until it ends at wall time `now` (seconds), negative when that was so many days ago. */
+/* Whole days until it ends at wall time `now` (seconds); negative: since it ended. */
 int64_t cert_days_left(const struct cert *c, int64_t now);
 
 #endif

@@ -29,9 +29,10 @@ def request(method='GET', target='/', headers=(), body=b'', host='weir.test', ve
 
 
 class Client:
-    """One connection.  `timeout` is for every single wait; Reset, Truncated, Malformed, TimedOut say what was wrong."""
+    """One connection, by TLS with the context `tls` for server `name`.  `timeout` is for every single wait; Reset, Truncated, Malformed, TimedOut say what was wrong."""
 
-    def __init__(self, port, address='127.0.0.1', timeout=10, rcvbuf=None, source=None, keep=1 << 20, sha=False):
+    def __init__(self, port, address='127.0.0.1', timeout=10, rcvbuf=None, source=None, keep=1 << 20, sha=False,
+                 tls=None, name=None, session=None):
         self.timeout = timeout * SLOW
         if str(port).startswith('/'):
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,6 +55,8 @@ class Client:
         self.sock.connect(target)
         if self.sock.family != socket.AF_UNIX:
             self.port = self.sock.getsockname()[1]
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=name, session=session)
 
     def trace(self, way, data):
         if self.logged < TRANSCRIPT_LIMIT:
@@ -204,7 +207,7 @@ class Client:
 
 def fetch(port, method='GET', target='/', headers=(), body=b'', **more):
     """One request on a connection of its own; the complete Message.  Keywords: those of request() and of Client."""
-    known = ('address', 'timeout', 'rcvbuf', 'source', 'keep', 'sha')
+    known = ('address', 'timeout', 'rcvbuf', 'source', 'keep', 'sha', 'tls', 'name', 'session')
     with Client(port, **{k: more.pop(k) for k in known if k in more}) as client:
         return client.fetch(method, target, headers, body, **more)
 

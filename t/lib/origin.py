@@ -184,10 +184,11 @@ class Origin:
     """
 
     def __init__(self, name='origin', handler=None, on_connect=None, raw=None, early=False, version='1.1', unix=None,
-                 address='127.0.0.1', port=None, send_continue=True, keep=65536, start=True):
+                 address='127.0.0.1', port=None, send_continue=True, keep=65536, start=True,
+                 tls=None):
         self.name, self.handler, self.on_connect, self.raw, self.early = name, handler, on_connect, raw, early
         self.version, self.unix, self.address = version, unix, address
-        self.send_continue, self.keep = send_continue, keep
+        self.send_continue, self.keep, self.tls = send_continue, keep, tls
         self.port = None if unix else port or free_port()
         self.conns, self.requests, self.errors = [], [], []
         self.server = None
@@ -276,7 +277,7 @@ class Origin:
             os.chmod(self.unix, 0o666)
         else:
             self.server = await asyncio.start_server(self._serve, self.address, self.port, limit=262144, backlog=4096,
-                                                     reuse_address=True)
+                                                     reuse_address=True, ssl=self.tls)
 
     async def _down(self, reset):
         if self.server is not None:

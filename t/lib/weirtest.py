@@ -47,12 +47,14 @@ a sanitizer build).
     control, status, totals, servers, busy,     ctl.py      what the master says over weir.control_path; wait_idle(weir):
       wait_idle                                             until nothing is active or queued anywhere
     Load                                        load.py     Load(port, '/x', connections=8).start() .. .stop().counts
+    Authority, Pair, openssl                    certs.py    certificates; Client(.., tls=ca.client(), name=..), Origin(tls=..)
     Nginx, Flask, Node, have_*                  others.py   real servers as origins
     rss, cpu_seconds, fds, children, title      child.py    a process seen through /proc
 """
 
 import tap
 from child import Child, alive, birth, children, cpu_seconds, fds, listening, rss, spawn, status_kib, title
+from certs import Authority, Pair, openssl
 from client import Client, Curl, Exchange, curl, exchange, fetch, request
 from ctl import busy, control, servers, status, totals, wait_idle
 from gate import Gate
