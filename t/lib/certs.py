@@ -57,7 +57,7 @@ class Authority:
         base = '%s-%s-%s' % (name.replace('*', 'any').replace(' ', '_'), kind, days)
         cert, key, request = self.file(base + '.pem'), self.file(base + '.key'), self.file(base + '.csr')
         algorithm = ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'] if kind == 'ec' else ['rsa:2048']
-        openssl('req', '-newkey', *algorithm, '-nodes', '-subj', '/O=Test/CN=' + name.replace('/', '\\/'),
+        openssl('req', '-newkey', *algorithm, '-nodes', '-subj', '/O=Test/CN=' + name,
                 '-keyout', key, '-out', request)
         with open(request + '.ext', 'w') as f:
             alternatives = ','.join(('IP:' if n[0].isdigit() else 'DNS:') + n for n in (names or [name]))
