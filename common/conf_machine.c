@@ -93,7 +93,8 @@ static void turn(ares_channel channel, int64_t left)
 	int bits = ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM);
 	nfds_t n = 0;
 
-	for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+	/* Not the last: the macro of the library shifts a sign bit for it. */
+	for (int i = 0; i < ARES_GETSOCK_MAXNUM - 1; i++) {
 		short in = ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0;
 		short events = (short)(in | (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
 
