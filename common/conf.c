@@ -45,6 +45,14 @@ const char *conf_nearest(struct span word, const char *const *words, unsigned n)
 
 	if (word.n == 0 || word.n > CONF_NAME_MAX)
 		return NULL;
+	for (unsigned i = 0; i < n && word.n >= 3; i++) {
+		struct span w = span_of(words[i]);
+
+		/* warning for warn, tim for timeout; only when nothing is nearer. */
+		if (best == NULL && w.n >= 3 && (span_starts(w, word) || span_starts(word, w)))
+			best = words[i];
+	}
+	bool loose = best != NULL;
 	for (unsigned i = 0; i < n; i++) {
 		size_t len = strlen(words[i]);
 
@@ -52,8 +60,10 @@ const char *conf_nearest(struct span word, const char *const *words, unsigned n)
 			continue;
 		unsigned d = distance(word, words[i], len, most);
 		/* All of a short word being different is no likeness. */
-		if (d <= most && d < len && (best == NULL || d < distance(word, best, strlen(best), most)))
+		if (d <= most && d < len && (best == NULL || loose || d < distance(word, best, strlen(best), most))) {
 			best = words[i];
+			loose = false;
+		}
 	}
 	return best;
 }

@@ -351,7 +351,8 @@ struct conf {
 
 /* The access log of a request that met this listener and this route (NULL: none): target and format are looked up each for
  * itself in route, listener and general layer, as weir.ini.5 says. Never NULL. */
-const struct conf_access_log *conf_access_log(const struct conf *c, const struct conf_route *r, const struct conf_listen *l);
+const struct conf_access_log *conf_access_log(const struct conf *c, const struct conf_route *r,
+					      const struct conf_listen *l);
 
 /* One complaint of the reader or checker. */
 struct conf_msg {
@@ -368,8 +369,8 @@ struct conf_msgs {
 };
 
 /* Reads, checks and resolves; never exits. Returns NULL when there was any error; all errors and warnings are in *msgs either way
- * (in order of file and line, allocated in *arena). The arena must outlive the conf. Compiles regexes, reads ${env:} and
- * ${file:}; opens no sockets or logs. */
+ * (in order of file and line, allocated in *arena). The arena must outlive the conf. Compiles regexes, reads ${env:}
+ * and ${file:}; opens no sockets or logs. */
 struct conf *conf_load(struct arena *arena, const char *file, struct conf_msgs *msgs);
 /* Frees what the arena does not hold (regexes). */
 void conf_free(struct conf *c);

@@ -4,6 +4,8 @@
  * Called by conf_route.c once the conditions are known, since $1 needs a
  * path_regex and strip_prefix = yes a path.
  */
+#include <ctype.h>
+
 #include "common/conf_parts.h"
 
 static bool groups(const struct scope *sc, const struct conf_route *r)
@@ -106,9 +108,11 @@ static bool url_ok(const struct word *w, const struct tmpl *t)
 	}
 	if (t->nparts > 0 && t->parts[0].var != VAR_NONE)
 		return true;
-	while (n < start.n && ascii_lower((unsigned char)start.p[n]) >= 'a' && ascii_lower((unsigned char)start.p[n]) <= 'z')
+	while (n < start.n && isalpha((unsigned char)start.p[n]))
 		n++;
-	return start.n > 0 && (start.p[0] == '/' || (n > 0 && span_starts(span_make(start.p + n, start.n - n), SPAN("://"))));
+	if (start.n > 0 && start.p[0] == '/')
+		return true;
+	return n > 0 && span_starts(span_make(start.p + n, start.n - n), SPAN("://"));
 }
 
 static void read_redirect(const struct scope *sc, struct conf_route *r)
@@ -162,7 +166,8 @@ static void read_strip(const struct scope *sc, struct conf_route *r)
 	}
 	r->strip_matched = yes;
 	if (yes && r->path_kind != CONF_PATH_PREFIX && !sc->trial)
-		conf_error(sc->ld, e, "yes takes off the path that matched, but this route has no path; say strip_prefix = /PREFIX");
+		conf_error(sc->ld, e,
+			   "yes takes off the path that matched, but this route has no path; say strip_prefix = /PREFIX");
 }
 
 static void read_rewrites(const struct scope *sc, struct conf_route *r)
@@ -233,8 +238,8 @@ static void read_retry_on(const struct scope *sc, struct conf_route *r)
 	}
 }
 
-_Static_assert(CONF_RETRY_CONNECT == 1 && CONF_RETRY_RESET == 2 && CONF_RETRY_TIMEOUT == 4 && CONF_RETRY_NON_IDEMPOTENT == 8,
-	       "bits in the order of the words");
+_Static_assert(CONF_RETRY_CONNECT == 1 && CONF_RETRY_RESET == 2 && CONF_RETRY_TIMEOUT == 4 &&
+	       CONF_RETRY_NON_IDEMPOTENT == 8, "bits in the order of the words");
 
 static void read_fallback(const struct scope *sc, struct conf_route *r)
 {

@@ -24,7 +24,8 @@ static void take(struct taken *t, const struct conf_bind *b, const char *text)
 		htab_put(&t->by_text, span_of(arena_str(ld->arena, span_of(text))), (void *)b);
 		return;
 	}
-	struct entry at = { .key = SPAN("bind"), .sect = (struct sect *)t->sect, .file = t->sect->file, .line = b->at.line };
+	struct entry at = { .key = SPAN("bind"), .sect = (struct sect *)t->sect, .file = t->sect->file };
+	at.line = b->at.line;
 	bool same = span_eq(old->text, b->text);
 	conf_error(ld, &at, same ? "%s stands twice; the first is at %s:%u" : "%s shares addresses with the bind at %s:%u",
 		   conf_show(ld->arena, b->text), old->at.file, old->at.line);
@@ -130,7 +131,9 @@ const char *conf_no_effect(const struct sect *s, enum opt_id id)
 {
 	if (s->kind == SECT_listen)
 		return listen_no_effect(s->object, id);
-	return s->kind == SECT_upstream ? upstream_no_effect(s->object, id) : s->kind == SECT_route ? route_no_effect(s->object, id) : NULL;
+	if (s->kind == SECT_upstream)
+		return upstream_no_effect(s->object, id);
+	return s->kind == SECT_route ? route_no_effect(s->object, id) : NULL;
 }
 
 static void check_effects(struct load *ld, const struct sect *s)
@@ -169,6 +172,9 @@ void conf_check(struct load *ld)
 {
 	check_listens(ld);
 	conf_check_tls(ld);
+	/* What is useless only shows when the rest is right: an upstream may look unused for a slip in its user. */
+	if (ld->msgs->nerrors > 0)
+		return;
 	for (struct sect *s = ld->first; s != NULL; s = s->next) {
 		if (s->bad)
 			continue;

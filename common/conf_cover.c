@@ -185,7 +185,8 @@ static bool excludes(const struct conf_cond *x, const struct conf_cond *y)
 	return x->how == CONF_M_EQUAL && y->how == CONF_M_EQUAL && !span_eq(x->value, y->value);
 }
 
-static bool conds_cover(const struct conf_cond *b, unsigned nb, const struct conf_cond *a, unsigned na, bool ignore_case)
+static bool conds_cover(const struct conf_cond *b, unsigned nb, const struct conf_cond *a, unsigned na,
+			bool ignore_case)
 {
 	for (unsigned i = 0; i < nb; i++) {
 		bool found = false;
@@ -298,7 +299,8 @@ static unsigned paths_of(const struct conf_route *r)
 	return r->npaths > 0 ? r->npaths : 1;
 }
 
-const char *conf_route_hides(const struct conf_route *b, const struct conf_route *a, const struct conf_host *ah, unsigned ap)
+const char *conf_route_hides(const struct conf_route *b, const struct conf_route *a, const struct conf_host *ah,
+			     unsigned ap)
 {
 	for (unsigned i = 0; i < hosts_of(b); i++) {
 		if (!host_covers(host_at(b, i), ah))
@@ -322,7 +324,8 @@ const char *conf_route_beats(const struct conf_route *b, const struct conf_route
 			continue;
 		for (unsigned k = 0; k < paths_of(b) * paths_of(a) && k < 10000; k++) {
 			unsigned bp = k / paths_of(a), ap = k % paths_of(a);
-			const char *why = path_covers(b, bp, a, ap) || path_covers(a, ap, b, bp) ? wins(b, bh, bp, a, ah, ap) : NULL;
+			bool meet = path_covers(b, bp, a, ap) || path_covers(a, ap, b, bp);
+			const char *why = meet ? wins(b, bh, bp, a, ah, ap) : NULL;
 
 			if (why != NULL)
 				return why;

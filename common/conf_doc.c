@@ -31,10 +31,14 @@ static void comment(FILE *out, const char *text)
 
 static const char *marks(const struct opt *o, char out[160])
 {
-	(void)snprintf(out, 160, "%s%s%s%s%s", (o->flags & F_LIST) ? " A list." : "", (o->flags & F_MANY) ? " May repeat." : "",
-		       (o->flags & F_VARS) ? " Variables." : "",
-		       (o->flags & F_LISTEN) ? " Also in a listener or a route." : (o->flags & F_ROUTE) ? " Also in a route." : "",
-		       (o->flags & F_ZERO) && (o->type == OPT_TIME || o->type == OPT_SIZE) ? " 0 or off: no limit." : "");
+	bool limit = (o->flags & F_ZERO) && (o->type == OPT_TIME || o->type == OPT_SIZE);
+	const char *list = (o->flags & F_LIST) ? " A list." : (o->flags & F_MANY) ? " May repeat." : "";
+	const char *also = (o->flags & F_ROUTE) ? " Also in a route." : "";
+
+	if (o->flags & F_LISTEN)
+		also = " Also in a listener or a route.";
+	(void)snprintf(out, 160, "%s%s%s%s", list, (o->flags & F_VARS) ? " Variables." : "", also,
+		       limit ? " 0 or off: no limit." : "");
 	return out;
 }
 
@@ -45,8 +49,9 @@ static void sample_option(FILE *out, const struct opt *o)
 	(void)snprintf(text, sizeof(text), "%s%s", o->prose, marks(o, extra));
 	fputc('\n', out);
 	comment(out, text);
-	if (o->def[0] != '\0' && strcmp(o->def, o->form) != 0 && o->type != OPT_TIME && o->type != OPT_SIZE && o->type != OPT_SHARE &&
-	    o->type != OPT_COUNT && o->type != OPT_INT)
+	bool number = o->type != OPT_BOOL && o->type != OPT_CHOICE && o->type != OPT_WORDS && o->type != OPT_TEXT;
+
+	if (o->def[0] != '\0' && strcmp(o->def, o->form) != 0 && !number)
 		fprintf(out, ";   %s = %s\n", o->key, o->form);
 	fprintf(out, ";%s = %s\n", o->key, o->def[0] != '\0' ? o->def : o->form);
 }
@@ -145,7 +150,8 @@ void conf_print_man(FILE *out)
 		const struct sect_def *def = sect_def(kinds[k]);
 
 		fprintf(out, ".Ss %s%s\n", def->kind, def->naming == NAME_OWN ? " NAME" : "");
-		fprintf(out, ".Li [%s%s]\nis %s.\n.Bl -tag -width Ds\n", def->kind, def->naming == NAME_OWN ? " NAME" : "", def->prose);
+		fprintf(out, ".Li [%s%s]\nis %s.\n.Bl -tag -width Ds\n", def->kind, def->naming == NAME_OWN ? " NAME" : "",
+			def->prose);
 		for (unsigned i = 0; i < OPT__N; i++) {
 			if (in_doc(opt_get((enum opt_id)i), kinds[k]))
 				man_option(out, opt_get((enum opt_id)i));

@@ -38,7 +38,8 @@ static bool name_ok(const struct side *sd, const struct entry *e, struct span na
 	for (unsigned i = 0; i < ARRAY_LEN(fixed); i++) {
 		if (!span_caseeq(name, span_of(fixed[i])))
 			continue;
-		conf_error(ld, e, "%.*s belongs to a single connection or frames the message: weir alone sets it", SPAN_FMT(name));
+		conf_error(ld, e, "%.*s belongs to a single connection or frames the message: weir alone sets it",
+			   SPAN_FMT(name));
 		return false;
 	}
 	if (sd->request && span_caseeq(name, SPAN("host"))) {
@@ -146,7 +147,8 @@ static void compare(struct side *sd, const struct edit *a, struct edit *b)
 	if (x->sect == y->sect)
 		conf_error(ld, y, "%.*s is set twice; the first is at %s", SPAN_FMT(b->out.name), where);
 	else if (!span_eq(x->text.t, y->text.t))
-		conf_sect_error(ld, sd->sc->sect, "the policies %.*s and %.*s differ on the header %.*s (%s and %s): set it in this section",
+		conf_sect_error(ld, sd->sc->sect,
+				"the policies %.*s and %.*s differ on the header %.*s (%s and %s): set it in this section",
 				SPAN_FMT(x->sect->name), SPAN_FMT(y->sect->name), SPAN_FMT(b->out.name), where,
 				conf_where(ld->arena, y->file, y->line));
 }

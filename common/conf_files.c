@@ -39,7 +39,8 @@ static const char *read_fd(struct load *ld, int fd, size_t *n, const char **why)
 	}
 	size_t left = CONF_TOTAL_MAX - ld->total;
 	if ((uint64_t)st.st_size > left) {
-		*why = arena_printf(ld->arena, "it is larger than what is left of the %u MiB that all files may have together", SHOW_MIB);
+		*why = arena_printf(ld->arena,
+				    "it is larger than what is left of the %u MiB that all files may have together", SHOW_MIB);
 		return NULL;
 	}
 	char *p = arena_bytes(ld->arena, (size_t)st.st_size + 1);

@@ -114,7 +114,8 @@ static void add_policy(struct scope *sc, const struct entry *use, struct sect *p
 		if (from[slot] == p)
 			add(sc, e, LAYER_POLICY);
 		else if (!same_slot(from[slot], p, slot, &other))
-			conf_error(ld, use, "the policies %.*s and %.*s differ on %s (%s and %s): set it in this section", SPAN_FMT(from[slot]->name),
+			conf_error(ld, use, "the policies %.*s and %.*s differ on %s (%s and %s): set it in this section",
+				   SPAN_FMT(from[slot]->name),
 				   SPAN_FMT(p->name), e->opt->key, conf_where(ld->arena, other->file, other->line),
 				   conf_where(ld->arena, e->file, e->line));
 	}
@@ -148,7 +149,8 @@ static void add_policies(struct scope *sc, bool have[OPT_SLOTS])
 		}
 		done[n++] = p;
 		if (!(p->kinds & 1u << sc->sect->kind)) {
-			conf_error(sc->ld, use, "[policy %.*s] holds keys that do not stand in a [%s]", SPAN_FMT(p->name), def->kind);
+			conf_error(sc->ld, use, "[policy %.*s] holds keys that do not stand in a [%s]", SPAN_FMT(p->name),
+				   def->kind);
 			continue;
 		}
 		add_policy(sc, use, p, have, from);

@@ -116,7 +116,6 @@ static size_t plain_len(const struct lexer *lx)
 /* From behind the opening quote to behind the closing one. */
 static bool take_quoted(struct lexer *lx, struct piece *w)
 {
-	sb_add(lx, &w->shown, SPAN("\""));
 	while (lx->p < lx->end && *lx->p != '"') {
 		int rc = take_outside(lx, w);
 		size_t n = plain_len(lx);
@@ -140,7 +139,6 @@ static bool take_quoted(struct lexer *lx, struct piece *w)
 		conf_error(lx->ld, lx->e, "expected a closing quote");
 		return false;
 	}
-	sb_add(lx, &w->shown, SPAN("\""));
 	lx->p++;
 	if (lx->p < lx->end && !is_blank(*lx->p) && !((lx->flags & F_LIST) && *lx->p == ',')) {
 		conf_error(lx->ld, lx->e, "expected a blank or the end of the line after the closing quote, got \"%s\"",
@@ -190,7 +188,8 @@ static bool take_text(struct lexer *lx, struct piece *w)
 		if (rc > 0)
 			continue;
 		if (at_comment(lx)) {
-			conf_error(lx->ld, lx->e, "\" %c\" in text without quotes: put the text in quotes, or the comment on a line of its own",
+			conf_error(lx->ld, lx->e,
+				   "\" %c\" in text without quotes: put the text in quotes, or the comment on a line of its own",
 				   *lx->p);
 			return false;
 		}
@@ -265,15 +264,19 @@ struct span conf_quote(struct arena *a, struct span s)
 	return span_make(out, n);
 }
 
-/* Right behind the = a word may begin with ; or #, which behind a blank would be a comment. */
+/* As it must be written to be read again. Right behind the = a word may begin with ; or #, which behind a blank would be a
+ * comment. */
 static struct span shown_word(struct lexer *lx, const struct word *w)
 {
-	bool like_comment = !w->quoted && w->shown.n > 0 && (w->shown.p[0] == ';' || w->shown.p[0] == '#');
+	bool like_comment = w->shown.n > 0 && (w->shown.p[0] == ';' || w->shown.p[0] == '#');
+	struct span quoted[] = { SPAN("\""), w->shown, SPAN("\"") };
 
+	if (w->quoted)
+		return arena_join(lx->ld->arena, quoted, 3);
 	return like_comment ? conf_quote(lx->ld->arena, w->shown) : w->shown;
 }
 
-/* For -T, a file is shown by its whole path, since the output may be read from elsewhere. */
+/* As -T shows it: a file by its whole path, since the output may be read from elsewhere. */
 static struct span shown_file(struct lexer *lx, const struct word *w)
 {
 	struct arena *a = lx->ld->arena;
@@ -323,12 +326,11 @@ static bool take_word(struct lexer *lx)
 	if (!(quoted ? take_quoted(lx, &w) : take_bare(lx, &w)))
 		return false;
 	struct word word = finish(&w, attr, quoted);
-	word.shown = shown_file(lx, &word);
 	if (attr.n > 0) {
 		sb_add(lx, &lx->shown, attr);
 		sb_add(lx, &lx->shown, SPAN("="));
 	}
-	sb_add(lx, &lx->shown, word.shown);
+	sb_add(lx, &lx->shown, shown_file(lx, &word));
 	if (lx->split)
 		add_split(lx, word);
 	else
@@ -392,7 +394,6 @@ static bool take_whole_text(struct lexer *lx)
 	if (!(quoted ? take_quoted(lx, &w) : take_text(lx, &w)))
 		return false;
 	lx->e->text = finish(&w, span_make(NULL, 0), quoted);
-	lx->e->text.shown = shown_word(lx, &lx->e->text);
 	lx->e->has_text = true;
 	skip_blanks(lx);
 	if (lx->p != lx->end && !at_comment(lx)) {
@@ -402,7 +403,7 @@ static bool take_whole_text(struct lexer *lx)
 	}
 	if (lx->flags & F_LEAD)
 		sb_add(lx, &lx->shown, SPAN(" "));
-	sb_add(lx, &lx->shown, lx->e->text.shown);
+	sb_add(lx, &lx->shown, shown_word(lx, &lx->e->text));
 	return true;
 }
 

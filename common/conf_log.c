@@ -88,7 +88,8 @@ static void read_format(const struct scope *sc, const struct entry *e, struct lo
 		return;
 	}
 	if (memchr(w->s.p, '$', w->s.n) == NULL) {
-		conf_expected(ld, e, "combined, json or a template with variables", w, conf_nearest(w->s, words, ARRAY_LEN(words)));
+		conf_expected(ld, e, "combined, json or a template with variables", w,
+			      conf_nearest(w->s, words, ARRAY_LEN(words)));
 		return;
 	}
 	out->format = conf_tmpl(ld, e, w, false);
@@ -189,7 +190,8 @@ void conf_access_logs(struct load *ld)
 	}
 }
 
-const struct conf_access_log *conf_access_log(const struct conf *c, const struct conf_route *r, const struct conf_listen *l)
+const struct conf_access_log *conf_access_log(const struct conf *c, const struct conf_route *r,
+					      const struct conf_listen *l)
 {
 	const struct conf_access_log **row = r != NULL && c->access_logs != NULL ? c->access_logs[r->id] : NULL;
 

@@ -93,8 +93,10 @@ static void turn(ares_channel channel, int64_t left)
 	int bits = ares_getsock(channel, socks, ARES_GETSOCK_MAXNUM);
 	nfds_t n = 0;
 
-	for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-		short events = (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) | (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
+	/* Not the last: the macro of the library shifts a sign bit for it. */
+	for (int i = 0; i < ARES_GETSOCK_MAXNUM - 1; i++) {
+		short in = ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0;
+		short events = (short)(in | (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
 
 		if (events != 0)
 			fds[n++] = (struct pollfd){ .fd = socks[i], .events = events };
@@ -182,13 +184,15 @@ static void check_names(struct machine *m)
 	ask_all(m, v, n);
 	for (unsigned i = 0; i < n; i++) {
 		const struct conf_server *s = v[i].server;
-		struct conf_msg at = { .at = s->at, .section = arena_printf(m->arena, "[upstream %.*s]", SPAN_FMT(v[i].upstream->name)) };
+		const char *section = arena_printf(m->arena, "[upstream %.*s]", SPAN_FMT(v[i].upstream->name));
+		struct conf_msg at = { .at = s->at, .section = section };
 
 		if (v[i].answer == ANSWER_BAD)
-			complain(m, true, at, "server", "the name %s does not resolve: %s; the server is down until it does", v[i].name,
-				 ares_strerror(v[i].status));
+			complain(m, true, at, "server", "the name %s does not resolve: %s; the server is down until it does",
+				 v[i].name, ares_strerror(v[i].status));
 		else if (v[i].answer == ANSWER_NONE)
-			complain(m, true, at, "server", "the name %s could not be looked up within %d s; the server is down until it is",
+			complain(m, true, at, "server",
+				 "the name %s could not be looked up within %d s; the server is down until it is",
 				 v[i].name, LOOKUP_MS / 1000);
 	}
 }
@@ -202,11 +206,15 @@ static void check_limits(struct machine *m)
 	uint64_t need = own + 2 * (uint64_t)c->max_connections;
 	struct rlimit lim;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_max == RLIM_INFINITY || (geteuid() == 0 && c->max_connections == 0))
+	if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_max == RLIM_INFINITY)
+		return;
+	/* Root raises the limit itself. */
+	if (geteuid() == 0 && c->max_connections == 0)
 		return;
 	if (c->max_connections > 0 && need > lim.rlim_max)
 		complain(m, true, at_option(m, OPT_weir_max_connections), "max_connections",
-			 "%lld connections need %llu open files, but the limit is %llu: raise it (ulimit -n, LimitNOFILE=), or expect about %lld",
+			 "%lld connections need %llu open files, but the limit is %llu: raise it (ulimit -n, LimitNOFILE=) "
+			 "or expect about %lld",
 			 (long long)c->max_connections, (unsigned long long)need, (unsigned long long)lim.rlim_max,
 			 lim.rlim_max > own ? (long long)((lim.rlim_max - own) / 2) : 0);
 	else if (c->max_connections == 0 && lim.rlim_max < 1024 + own)
@@ -234,7 +242,9 @@ static const char *not_writable(struct machine *m, const char *path)
 	const char *slash = strrchr(path, '/');
 	char *dir = arena_str(m->arena, span_make(path, slash > path ? (size_t)(slash - path) : 1));
 
-	if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || (errno == ENOENT && faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0))
+	if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
+		return NULL;
+	if (errno == ENOENT && faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0)
 		return NULL;
 	return strerror(errno);
 }
@@ -248,8 +258,8 @@ static void check_files(struct machine *m)
 		if (c->logs[i]->kind != CONF_LOG_FILE || (why = not_writable(m, c->logs[i]->path)) == NULL)
 			continue;
 		struct conf_msg at = { .at = { c->file, 0 } };
-		complain(m, false, c->logs[i] == c->error_log ? at_option(m, OPT_weir_error_log) : at, NULL, "the log %s cannot be written: %s",
-			 c->logs[i]->path, why);
+		complain(m, false, c->logs[i] == c->error_log ? at_option(m, OPT_weir_error_log) : at, NULL,
+			 "the log %s cannot be written: %s", c->logs[i]->path, why);
 	}
 	if (c->pid_file != NULL && (why = not_writable(m, c->pid_file)) != NULL)
 		complain(m, true, at_option(m, OPT_weir_pid_file), "pid_file", "%s cannot be written: %s", c->pid_file, why);

@@ -103,7 +103,8 @@ bool conf_host_ok(struct span s)
 /* ---- paths ---- */
 static int hex(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	c = (char)ascii_lower((unsigned char)c);
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static bool unreserved(unsigned char c)
@@ -218,20 +219,22 @@ struct conf_regex *conf_regex(struct load *ld, const struct entry *e, struct spa
 
 bool conf_regex_match(const struct conf_regex *r, struct span s, int groups[20])
 {
+	pcre2_match_data *match = r->match != NULL ? r->match : pcre2_match_data_create(10, NULL);
 	const char *p = s.n > 0 ? s.p : "";
-	int rc = pcre2_match(r->code, (PCRE2_SPTR)p, s.n, 0, 0, r->match, r->limits);
+	int rc = match != NULL ? pcre2_match(r->code, (PCRE2_SPTR)p, s.n, 0, 0, match, r->limits) : -1;
+	const PCRE2_SIZE *found = match != NULL ? pcre2_get_ovector_pointer(match) : NULL;
 
-	if (rc < 0)
-		return false;
-	const PCRE2_SIZE *found = pcre2_get_ovector_pointer(r->match);
 	/* rc 0: more groups than there is room for; the first ten are filled. */
-	for (int i = 0; groups != NULL && i < 10; i++) {
+	for (int i = 0; rc >= 0 && groups != NULL && i < 10; i++) {
 		bool set = (rc == 0 || i < rc) && found[2 * i] != PCRE2_UNSET;
 
 		groups[2 * i] = set ? (int)found[2 * i] : -1;
 		groups[2 * i + 1] = set ? (int)found[2 * i + 1] : -1;
 	}
-	return true;
+	/* One that no configuration holds brings no room for a match of its own. */
+	if (r->match == NULL)
+		pcre2_match_data_free(match);
+	return rc >= 0;
 }
 
 void conf_free(struct conf *c)

@@ -33,7 +33,8 @@ static bool from_env(struct load *ld, const struct entry *e, struct span inner, 
 	struct span name = colon ? span_make(inner.p, (size_t)(colon - inner.p)) : inner;
 
 	if (!env_name_ok(name)) {
-		conf_error(ld, e, "expected ${env:NAME} or ${env:NAME:-default}, got \"${env:%s}\"", conf_show(ld->arena, inner));
+		conf_error(ld, e, "expected ${env:NAME} or ${env:NAME:-default}, got \"${env:%s}\"",
+			   conf_show(ld->arena, inner));
 		return false;
 	}
 	const char *found = getenv(arena_str(ld->arena, name));

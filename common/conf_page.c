@@ -38,9 +38,11 @@ static bool fits(const struct pages *ps, const struct page *p)
 		if (old->v->layer != p->v->layer || old->out.from != p->out.from || old->out.to != p->out.to)
 			continue;
 		if (o->sect == e->sect)
-			conf_error(ld, e, "%.*s stands twice; the first is at %s", SPAN_FMT(p->code), conf_where(ld->arena, o->file, o->line));
+			conf_error(ld, e, "%.*s stands twice; the first is at %s", SPAN_FMT(p->code),
+				   conf_where(ld->arena, o->file, o->line));
 		else if (!span_eq(old->out.text, p->out.text))
-			conf_sect_error(ld, ps->sc->sect, "the policies %.*s and %.*s differ on error_page %.*s (%s and %s): set it in this section",
+			conf_sect_error(ld, ps->sc->sect,
+					"the policies %.*s and %.*s differ on error_page %.*s (%s and %s): set it in this section",
 					SPAN_FMT(o->sect->name), SPAN_FMT(e->sect->name), SPAN_FMT(p->code),
 					conf_where(ld->arena, o->file, o->line), conf_where(ld->arena, e->file, e->line));
 		return false;
@@ -53,7 +55,7 @@ static void take(struct pages *ps, struct value *v)
 	struct load *ld = ps->sc->ld;
 	const struct entry *e = v->e;
 	struct span rest = e->words[0].s;
-	const char *left = "";
+	const char *left = "", *quote = e->text.quoted ? "\"" : "";
 	bool all = true;
 
 	if (!e->has_text) {
@@ -77,7 +79,7 @@ static void take(struct pages *ps, struct value *v)
 	}
 	v->hidden = *left == '\0';
 	if (!all)
-		v->shown = span_of(arena_printf(ld->arena, "%s %.*s", left, SPAN_FMT(e->text.shown)));
+		v->shown = span_of(arena_printf(ld->arena, "%s %s%.*s%s", left, quote, SPAN_FMT(e->text.shown), quote));
 }
 
 static int by_search(const void *a, const void *b)

@@ -90,7 +90,7 @@ struct conf_file {
 struct word {
 	struct span s;			/* what it says: escapes undone, outside values in their place */
 	struct span t;			/* the same with each $ from outside doubled, for templates */
-	struct span shown;		/* what -T and messages show: references, never what came from outside */
+	struct span shown;		/* as written, for messages: references, never what came from outside */
 	struct span attr;		/* NAME of NAME=value, in keys with attributes; else empty */
 	bool quoted, outside;
 };
@@ -306,7 +306,8 @@ void conf_reach(struct load *ld);
 bool conf_rest_covers(const struct conf_route *b, const struct conf_route *a);
 bool conf_rest_meets(const struct conf_route *b, const struct conf_route *a);
 /* b holds and wins wherever a does at this host (NULL: any) and path of a: why it wins, or NULL. */
-const char *conf_route_hides(const struct conf_route *b, const struct conf_route *a, const struct conf_host *ah, unsigned ap);
+const char *conf_route_hides(const struct conf_route *b, const struct conf_route *a, const struct conf_host *ah,
+			     unsigned ap);
 /* Somewhere both hold and b wins: why, or NULL. */
 const char *conf_route_beats(const struct conf_route *b, const struct conf_route *a);
 

@@ -127,7 +127,8 @@ static bool check_hidden(struct reach *rc, const struct sect *s, const struct co
 	if (stands == 0)
 		conf_sect_warn(rc->ld, s, "no request can reach this route: every listener is exclusive, and it names none");
 	else
-		conf_sect_warn(rc->ld, s, "no request can reach this route: %s holds wherever it does and wins, since %s", where(rc, by), why);
+		conf_sect_warn(rc->ld, s, "no request can reach this route: %s holds wherever it does and wins, since %s",
+			       where(rc, by), why);
 	return true;
 }
 
@@ -152,8 +153,9 @@ static bool beaten_by(struct reach *rc, const struct sect *s, const struct conf_
 	const char *why = on != NULL && conf_rest_meets(b, a) ? conf_route_beats(b, a) : NULL;
 	if (why == NULL)
 		return false;
-	conf_sect_warn(rc->ld, s, "names [listen %.*s], yet loses there to %s where both hold, since %s; a higher priority, or exclusive = yes "
-		       "in the listener, would let it win", SPAN_FMT(on->name), where(rc, b), why);
+	conf_sect_warn(rc->ld, s,
+		       "names [listen %.*s], yet loses there to %s where both hold, since %s; a higher priority, "
+		       "or exclusive = yes in the listener, would let it win", SPAN_FMT(on->name), where(rc, b), why);
 	return true;
 }
 

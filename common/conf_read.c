@@ -47,7 +47,8 @@ static unsigned utf8_len(const unsigned char *p, size_t left)
 static bool check_bytes(struct reader *r, struct span s)
 {
 	if (s.n > CONF_LINE_MAX) {
-		conf_line_error(r->ld, r->file, r->line, "expected a line of up to %d bytes, got one of %zu", CONF_LINE_MAX, s.n);
+		conf_line_error(r->ld, r->file, r->line, "expected a line of up to %d bytes, got one of %zu", CONF_LINE_MAX,
+				s.n);
 		return false;
 	}
 	for (size_t i = 0; i < s.n;) {
@@ -169,7 +170,8 @@ static void not_a_line(struct reader *r, struct span line)
 	value = span_trim(value);
 	if (key.n < line.n && key_ok(key))
 		hint = arena_printf(a, "; did you mean \"%s = %s\"?", conf_show(a, key), conf_show(a, value));
-	conf_line_error(r->ld, r->file, r->line, "expected [kind NAME] or key = value, got \"%s\"%s", conf_show(a, line), hint);
+	conf_line_error(r->ld, r->file, r->line, "expected [kind NAME] or key = value, got \"%s\"%s",
+			conf_show(a, line), hint);
 }
 
 /* True when the key is fit to be handed over. */

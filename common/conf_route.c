@@ -39,7 +39,8 @@ bool conf_read_host(struct load *ld, const struct entry *e, const struct word *w
 	for (size_t i = 0; i < s.n; i++)
 		p[i] = (char)ascii_lower((unsigned char)s.p[i]);
 	h->name = span_make(p, s.n);
-	if (conf_host_ok(s) || (!h->wildcard && s.n > 0 && addr_parse_ip(s, &ip) && (ip.family == ADDR_V4 || s.p[0] == '[')))
+	bool numeric = !h->wildcard && s.n > 0 && addr_parse_ip(s, &ip);
+	if (conf_host_ok(s) || (numeric && (ip.family == ADDR_V4 || s.p[0] == '[')))
 		return true;
 	const char *colon = s.n > 0 ? memchr(s.p, ':', s.n) : NULL;
 	const char *near = NULL;
@@ -58,9 +59,8 @@ static void read_hosts(const struct scope *sc, struct conf_route *r)
 		r->nhosts += conf_read_host(sc->ld, at.v->e, w, &r->hosts[r->nhosts]);
 }
 
-static void read_paths(const struct scope *sc, struct conf_route *r)
+static void read_paths(const struct scope *sc, struct conf_route *r, bool exact)
 {
-	bool exact = conf_first(sc, OPT_route_path_exact) != NULL;
 	enum opt_id id = exact ? OPT_route_path_exact : OPT_route_path;
 	struct cursor at = { 0 };
 	const struct word *w;
@@ -68,6 +68,7 @@ static void read_paths(const struct scope *sc, struct conf_route *r)
 	if (conf_first(sc, id) == NULL)
 		return;
 	r->path_kind = exact ? CONF_PATH_EXACT : CONF_PATH_PREFIX;
+	r->npaths = 0;
 	r->paths = CONF_NEW(sc->ld, struct span, conf_count_words(sc, id));
 	while ((w = conf_next_word(sc, id, &at)) != NULL)
 		r->npaths += conf_path(sc->ld, at.v->e, w, !exact, &r->paths[r->npaths]);
@@ -104,7 +105,9 @@ static bool take_not(struct span *s)
 
 static void read_methods(const struct scope *sc, struct conf_route *r)
 {
-	static const char *const known[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT" };
+	static const char *const known[] = {
+		"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"
+	};
 	struct cursor at = { 0 };
 	const struct word *w;
 
@@ -191,7 +194,8 @@ void conf_route_conditions(const struct scope *sc, struct conf_route *r)
 {
 	read_listens(sc, r);
 	read_hosts(sc, r);
-	read_paths(sc, r);
+	read_paths(sc, r, false);
+	read_paths(sc, r, true);
 	read_path_regexes(sc, r);
 	read_methods(sc, r);
 	read_clients(sc, r);

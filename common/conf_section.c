@@ -31,8 +31,8 @@ struct sect *conf_refer(struct load *ld, const struct entry *e, enum sect_kind k
 			names[n++] = arena_str(ld->arena, s->name);
 	}
 	const char *near = conf_nearest(w->s, names, n), *known = sect_def(kind)->kind;
-	conf_error(ld, e, "there is no [%s %s]%s%s%s", known, conf_show(ld->arena, w->shown), near ? "; did you mean \"" : "",
-		   near ? near : "", near ? "\"?" : "");
+	conf_error(ld, e, "there is no [%s %s]%s%s%s", known, conf_show(ld->arena, w->shown),
+		   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	return NULL;
 }
 
@@ -44,7 +44,8 @@ static bool defaults_kind(struct load *ld, struct sect *s)
 	if (sect_find(s->name, &s->of) && (s->of == SECT_route || s->of == SECT_listen || s->of == SECT_upstream))
 		return true;
 	const char *near = conf_nearest(s->name, words, ARRAY_LEN(words));
-	conf_line_error(ld, s->file, s->line, "expected [defaults route], [defaults listen] or [defaults upstream], got \"%s\"%s%s%s",
+	conf_line_error(ld, s->file, s->line,
+			"expected [defaults route], [defaults listen] or [defaults upstream], got \"%s\"%s%s%s",
 			conf_show(ld->arena, s->name), near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 	return false;
 }
@@ -104,7 +105,8 @@ static void unknown_key(struct load *ld, const struct sect *s, const struct entr
 
 		if (o == NULL || (o->flags & F_PREFIX))
 			continue;
-		conf_error(ld, e, "this key does not stand in [%s] but in [%s]", sect_def(s->kind)->kind, sect_def((enum sect_kind)k)->kind);
+		conf_error(ld, e, "this key does not stand in [%s] but in [%s]", sect_def(s->kind)->kind,
+			   sect_def((enum sect_kind)k)->kind);
 		return;
 	}
 	conf_error(ld, e, "unknown key%s%s%s", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
@@ -132,7 +134,9 @@ static const struct opt *policy_opt(struct load *ld, struct sect *s, const struc
 		return found;
 	}
 	if ((s->kinds & kinds) == 0)
-		conf_error(ld, e, "a policy holds keys of routes, or of listeners, or of upstreams; this one is of another kind than those above");
+		conf_error(ld, e,
+			   "a policy holds keys of routes, or of listeners, or of upstreams; this key is of another kind "
+			   "than those above");
 	else
 		s->kinds &= kinds;
 	return found;
@@ -159,7 +163,8 @@ static const struct opt *find_opt(struct load *ld, struct sect *s, struct entry 
 		return o;
 	}
 	if (s->kind == SECT_defaults && (o->flags & (F_HERE | F_COND | F_ACTION))) {
-		conf_error(ld, e, "does not stand in [defaults %.*s]: it holds no conditions, no actions, and no bind, server or use",
+		conf_error(ld, e,
+			   "does not stand in [defaults %.*s]: it holds no conditions, no actions, and no bind, server or use",
 			   SPAN_FMT(s->name));
 		return NULL;
 	}

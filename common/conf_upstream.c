@@ -87,7 +87,8 @@ static bool read_address(struct load *ld, const struct entry *e, const struct wo
 enum attr { ATTR_NAME, ATTR_WEIGHT, ATTR_MAX_CONNS, ATTR_BACKUP, ATTR_DISABLED, ATTR__N };
 static const char *const attrs[ATTR__N] = { "name", "weight", "max_conns", "backup", "disabled" };
 
-static bool read_attr(struct load *ld, const struct entry *e, const struct word *w, struct conf_server *s, unsigned *seen)
+static bool read_attr(struct load *ld, const struct entry *e, const struct word *w, struct conf_server *s,
+		      unsigned *seen)
 {
 	struct span key = w->attr.n > 0 ? w->attr : w->s;
 	bool flag = w->attr.n == 0;

@@ -142,7 +142,9 @@ static const char *number_hint(struct arena *a, enum opt_type type, struct span 
 	for (unsigned i = 0; i < n; i++) {
 		if (ascii_lower((unsigned char)tail.p[0]) != (unsigned char)u[i].name[0])
 			continue;
-		if (strcmp(u[i].name, "ms") == 0 && (tail.n < 2 || strchr("sSiI", tail.p[1]) == NULL || span_starts(tail, SPAN("min"))))
+		/* m, M and min are minutes. */
+		bool milli = tail.n > 1 && strchr("sSiI", tail.p[1]) != NULL && !span_starts(tail, SPAN("min"));
+		if (strcmp(u[i].name, "ms") == 0 && !milli)
 			continue;
 		return arena_printf(a, "%.*s%s", (int)d, s.p, u[i].name);
 	}
@@ -184,7 +186,8 @@ static void out_of_range(struct load *ld, const struct entry *e, const struct wo
 	if (o->max == 0)
 		conf_expected(ld, e, arena_printf(ld->arena, "%s%s or more", zero, least), w, NULL);
 	else
-		conf_expected(ld, e, arena_printf(ld->arena, "%s%s to %s", zero, least, number_text(ld->arena, o->type, o->max)), w, NULL);
+		conf_expected(ld, e, arena_printf(ld->arena, "%s%s to %s", zero, least,
+						  number_text(ld->arena, o->type, o->max)), w, NULL);
 }
 
 int64_t conf_number(const struct scope *sc, enum opt_id id)

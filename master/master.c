@@ -26,6 +26,7 @@
 #include "master/logs.h"
 #include "master/notify.h"
 #include "master/start.h"
+#include "master/version.h"
 
 #define START_MS 20000			/* for all children to be ready once */
 

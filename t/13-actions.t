@@ -173,18 +173,32 @@ def responds(t, weir):
             answer = client.fetch('HEAD', '/quoted')
             equal((answer.header('Content-Length'), answer.length), (str(length), 0), 'answer')
             equal(client.fetch('GET', '/empty').status, 204, 'next answer')
-    with t.case('respond: a request\'s body is read away, or the connection closed; never taken for a request'):
-        body = request('GET', '/respond/smuggled')
-        for framing in ('length', 'chunked'):
-            with Client(weir.port) as client:
-                if framing == 'length':
-                    client.send(request('POST', '/quoted', body=body))
-                else:
-                    client.send(request('POST', '/quoted', [('Transfer-Encoding', 'chunked')]) + chunked([body]))
-                client.send(request('GET', '/empty'))
-                equal(client.read().status, 200, 'status')
-                if client.end(1) == 'timeout':
-                    equal(client.read().status, 204, 'next status')
+
+
+def bodies(t, weir):
+    """Whatever weir answers by itself, what stands in the request's body never becomes the next request."""
+    evil = request('GET', '/respond/smuggled')
+    for path, status, why in (('/quoted', 200, 'respond'), ('/redirect/x', 301, 'redirect'),
+                              ('/deny/x', 403, 'a denial'),
+                              ('/nowhere', 404, 'no route'), ('/down', (502, 503), 'a dead upstream'),
+                              ('/pages/respond', 503, 'an error page')):
+        headers = [('X-Forwarded-For', '203.0.113.66')] if status == 403 else []
+        for size in (0, 1800, 100000, 3000000):
+            for framing in ('length', 'chunked', 'expect'):
+                with t.case('a body of %s to %s%s is read off or ends the connection' % (
+                        '%d bytes' % size if size else 'one request', why,
+                        {'length': '', 'chunked': ', in chunks', 'expect': ', with an expectation'}[framing])):
+                    body = evil * (1 + size // len(evil))
+                    more = headers + ([('Expect', '100-continue')] if framing == 'expect' else [])
+                    if framing == 'chunked':
+                        data = request('POST', path, more + [('Transfer-Encoding', 'chunked')]) + chunked([body])
+                    else:
+                        data = request('POST', path, more, body)
+                    result = exchange(weir.port, data + request('GET', '/empty'), timeout=0.5, half_close=True)
+                    between(len(result.responses), 1, 2, 'number of responses in %r' % result)
+                    isin(result.statuses[0], (status if isinstance(status, tuple) else (status,)) + (413,), 'status')
+                    equal(result.statuses[1:], [204][:len(result.statuses) - 1], 'status of the next')
+                    equal((result.tail, result.error), (b'', None), 'what came behind')
     with t.case('... and the smuggled request stands nowhere in the access log'):
         equal([x for x in weir.access() if 'smuggled' in x.get('uri', '')], [], 'lines')
 
@@ -355,6 +369,7 @@ with Story('what routes do', deadline=90) as t:
         f.write('<p># page; "it"</p>\n')
     weir = Weir(CONF, one=one, spare=spare, never=never, stutter=stutter, hole=hole)
     responds(t, weir)
+    bodies(t, weir)
     redirects(t, weir)
     pages(t, weir)
     access(t, weir)

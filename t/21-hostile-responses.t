@@ -58,7 +58,8 @@ ROWS = [
     ('closes after a 100', [b'HTTP/1.1 100 Continue\r\n\r\n', 0.02, 'close'], BAD),
     ('says nothing', ['hang'], {504}),
     ('stops after half a head', [OK + b'Content-Le', 'hang'], {504}),
-    ('one byte of the head each 200 ms', [x for byte in OK + b'X-Long: value' for x in (bytes([byte]), 0.2)], {504}),
+    ('one byte of the head each 200 ms', [x for byte in OK + b'X-Long: value' * 10 for x in (bytes([byte]), 0.2)],
+     {504}),
     # start lines
     ('garbage', [b'hello world\r\n\r\n'], BAD),
     ('a body without a head', [b'<html>hello</html>', 'close'], BAD),

@@ -99,6 +99,7 @@ server = {slow}
 server = {p} name=p
 server = {q} name=q
 server = {r} name=r backup
+max_fails = 0
 check = tcp
 check_interval = 100ms
 check_rise = 1

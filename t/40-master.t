@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from weirtest import *
 from child import read_text
+from weir import environment
 import ptrace
 
 CONF = '''
@@ -55,8 +56,9 @@ def idle_again(weir):
 
 
 def forgive(weir):
-    """A panic that was asked for, and looked at, is no trouble: the error log begins anew."""
+    """A panic that was asked for, and looked at, is no trouble: the error log begins anew, and a sanitizer's report goes."""
     os.truncate(weir.error_path, 0)
+    os.truncate(weir.err_path, 0)
 
 
 def killed_under_load(t):
@@ -94,7 +96,7 @@ def crashed(t):
         with t.case('a crash leaves one line with the signal and what the worker had said'):
             pid = weir.kill_worker(busy['slot'], SIGSEGV)
             weir.wait_respawn(pid)
-            found = weir.wait_errors(r'%s \(pid %d.*killed by signal 11.*' % (busy['name'], pid)).group(0)
+            found = weir.wait_errors(r'%s \(pid %d.*(killed by signal 11|exited with status).*' % (busy['name'], pid)).group(0)
             if not sanitized():
                 contains(found, 'it said: %s[%d]: SIGSEGV' % (busy['name'], pid), 'line')
                 true(re.search(r'panic: .*\[0x', weir.errors()), 'a stack in the log')
@@ -362,7 +364,7 @@ def unprivileged(t):
         with open(path, 'w') as f:
             f.write(text)
         return child.spawn(user + [copy, '-c', path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE)
+                           stderr=subprocess.PIPE, env=environment())
     port = free_port()
     log = os.path.join(folder, 'e.log')
     weir = run_as('[weir]\nworkers = 2\nerror_log = %s\ncontrol = %s/ctl\n' % (log, folder) +

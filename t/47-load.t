@@ -23,6 +23,9 @@ upstream = long
 [route hold]
 path = /hold
 upstream = held
+[route room]
+path = /room
+upstream = room
 [route all]
 upstream = app
 [upstream app]
@@ -32,6 +35,9 @@ server = {two}
 server = {long}
 [upstream held]
 server = {held}
+[upstream room]
+server = {narrow} max_conns=3
+queue_timeout = 20s
 '''
 BODY = body_of(3000)
 PIECES, PIECE = 200, body_of(20000)
@@ -180,6 +186,28 @@ def counts_of_the_dead(t, weir, gate):
         wait_idle(weir)
 
 
+def room_of_the_dead(t, weir, gate):
+    with t.case('room that a killed worker had taken goes to those who wait in the others'):
+        clients = [Client(weir.port, timeout=30) for _ in range(36)]
+        for client in clients:
+            client.ask('GET', '/room')
+        gate.wait_held(3)
+        until('everybody else waits', lambda: sum(n for _, n in inside(weir).values()) == 36)
+        slot = max(inside(weir), key=lambda slot: inside(weir)[slot][1])
+        had = inside(weir)[slot][1]
+        weir.wait_respawn(weir.kill_worker(slot))
+        gate.open()
+        ends = Counter()
+        for client in clients:
+            try:
+                ends[client.read().status] += 1
+            except (Reset, Truncated):
+                ends['broken'] += 1
+            client.close()
+        equal(ends, Counter({200: 36 - had, 'broken': had}), 'how the requests ended')
+        wait_idle(weir)
+
+
 def stopped(t, weir):
     with t.case('SIGSTOP of a worker: it is replaced, who waited in its queue is served'):
         load = Mixed(weir)
@@ -211,10 +239,12 @@ def child_state(pid):
 
 
 with Story('workers that die under load', deadline=120) as t:
-    gate = Gate()
+    gate, narrow_gate = Gate(), Gate()
     one, two, long = Origin('one'), Origin('two'), Origin('long', handler=drip)
     held = Origin('held', handler=gate)
-    weir = Weir(CONF, workers=3, one=one, two=two, long=long, held=held)
+    narrow = Origin('narrow', handler=narrow_gate)
+    weir = Weir(CONF, workers=3, one=one, two=two, long=long, held=held, narrow=narrow)
     killed(t, weir, one, two)
     counts_of_the_dead(t, weir, gate)
+    room_of_the_dead(t, weir, narrow_gate)
     stopped(t, weir)

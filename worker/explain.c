@@ -31,6 +31,7 @@ void explain_line(FILE *out, const char *label, const char *fmt, ...)
 {
 	va_list ap;
 
+	must(fmt != NULL);
 	fprintf(out, "%-*s", EXPLAIN_LABEL, label);
 	va_start(ap, fmt);
 	vfprintf(out, fmt, ap);

@@ -23,6 +23,7 @@
 #define TRIES 3
 #define ROUNDS_MAX 64			/* reads of one descriptor in one turn */
 #define RENEW_MS 30000
+#define SOCKS_MAX 32			/* two for each name server */
 
 struct sock_watch {
 	struct watch watch;
@@ -30,6 +31,7 @@ struct sock_watch {
 	struct grave grave;
 	struct resolver *resolver;
 	int fd;
+	bool write;			/* c-ares has something to send on it */
 };
 
 /* ---- descriptors and time ---- */
@@ -84,6 +86,29 @@ static void forget_sock(struct sock_watch *s)
 	loop_bury(s->resolver->loop, &s->grave, on_sock_buried);
 }
 
+/*
+ * c-ares sends on a stream only when told that it is writable. We hear of that
+ * once, and not again when it has more to send later: so try at once; what does
+ * not go out now makes an edge when it can.
+ */
+static void on_flush(struct task *t)
+{
+	struct resolver *r = container_of(t, struct resolver, flush);
+	int fds[SOCKS_MAX];
+	unsigned n_fds = 0;
+
+	OBJ_CHECK(r, RESOLVER_MAGIC);
+	list_each(n, &r->socks) {
+		const struct sock_watch *s = list_entry(n, struct sock_watch, node);
+
+		if (s->write && n_fds < SOCKS_MAX)
+			fds[n_fds++] = s->fd;
+	}
+	for (unsigned i = 0; i < n_fds; i++)
+		ares_process_fd(r->channel, ARES_SOCKET_BAD, fds[i]);
+	set_timer(r);
+}
+
 /* c-ares says what it waits for on a descriptor; neither: it will be closed. */
 static void on_sock_state(void *owner, ares_socket_t fd, int readable, int writable)
 {
@@ -94,6 +119,9 @@ static void on_sock_state(void *owner, ares_socket_t fd, int readable, int writa
 		s = list_entry(n, struct sock_watch, node);
 		if (s->fd != fd)
 			continue;
+		s->write = writable;
+		if (writable)
+			loop_defer(r->loop, &r->flush);
 		if (!readable && !writable)
 			forget_sock(s);
 		return;
@@ -105,6 +133,7 @@ static void on_sock_state(void *owner, ares_socket_t fd, int readable, int writa
 		return;			/* the query times out */
 	s->resolver = r;
 	s->fd = fd;
+	s->write = writable;
 	s->watch.on_event = on_sock_event;
 	list_append(&r->socks, &s->node);
 	if (!loop_watch(r->loop, fd, &s->watch))
@@ -159,6 +188,7 @@ bool resolver_init(struct resolver *r, struct loop *l, const struct conf *c, con
 	*r = (struct resolver){ .magic = RESOLVER_MAGIC, .loop = l, .conf = c };
 	list_init(&r->socks);
 	timer_init(&r->timer, on_timer);
+	task_init(&r->flush, on_flush);
 	int rc = ares_library_init(ARES_LIB_INIT_ALL);
 	if (rc == ARES_SUCCESS)
 		rc = open_channel(r);
@@ -174,6 +204,7 @@ void resolver_fini(struct resolver *r)
 	if (r->channel != NULL)
 		ares_destroy(r->channel);
 	timer_stop(&r->loop->wheel, &r->timer);
+	loop_cancel(&r->flush);
 	ares_library_cleanup();
 	r->magic = 0;
 }

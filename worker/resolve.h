@@ -46,6 +46,7 @@ struct resolver {
 	struct ares_channeldata *channel;
 	struct list socks;		/* struct sock_watch: descriptors of c-ares */
 	struct timer timer;
+	struct task flush;		/* sends what c-ares has queued */
 	unsigned nasked;
 	uint64_t born_ms;		/* when the system's configuration was read */
 	bool renew;			/* read it again before the next question */

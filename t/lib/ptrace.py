@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import signal
+import time
 
 ATTACH, DETACH, GETREGS, SETREGS, PEEKTEXT, POKETEXT, SINGLESTEP = 16, 17, 12, 13, 1, 4, 9
 SYSCALL = b'\x0f\x05'
@@ -39,16 +40,22 @@ def _ptrace(what, pid, address=0, data=0):
 
 
 class Held:
-    """`with Held(pid) as p:` stops the process; it goes on where it was when the block ends, unless it died."""
+    """`with Held(pid) as p:` stops the process, in a system call; it goes on where it was when the block ends, unless it
+    died."""
 
     def __init__(self, pid):
         self.pid, self.died = pid, None
 
     def __enter__(self):
-        _ptrace(ATTACH, self.pid)
-        os.waitpid(self.pid, 0x40000000)             # __WALL
-        self.saved = self.registers()
-        return self
+        for _ in range(200):
+            _ptrace(ATTACH, self.pid)
+            os.waitpid(self.pid, 0x40000000)             # __WALL
+            self.saved = self.registers()
+            if self.peek(self.saved.rip - 2).to_bytes(8, 'little')[:2] == SYSCALL:
+                return self
+            _ptrace(DETACH, self.pid)                    # it was computing; soon it waits again
+            time.sleep(0.01)
+        raise OSError('process %d is never found in a system call' % self.pid)
 
     def __exit__(self, *ignored):
         if self.died is None:
@@ -85,11 +92,8 @@ class Held:
 
     def syscall(self, number, *words):
         """The kernel's answer (negative: an errno), or None when the call killed the process; .died is the signal then."""
-        at = self.saved.rip - 2
-        if self.peek(at).to_bytes(8, 'little')[:2] != SYSCALL:
-            raise OSError('the process is not in a system call')
         r = self.saved.copy()
-        r.rip, r.rax, r.orig_rax = at, number, ctypes.c_ulong(-1).value
+        r.rip, r.rax, r.orig_rax = self.saved.rip - 2, number, ctypes.c_ulong(-1).value
         for name, word in zip(('rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'), list(words) + [0] * 6):
             setattr(r, name, ctypes.c_ulong(word).value)
         self.set_registers(r)

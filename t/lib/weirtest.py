@@ -35,21 +35,21 @@ the story (t.dir) is removed; KEEP=1 keeps it.  The `deadline` is for the whole 
 WEIR=PATH names the program, else ./weir at the top of the tree.  WEIRTEST_SLOW=N multiplies every wait (3 by itself for
 a sanitizer build).
 
-    Story, case, note, ok, skip, path           tap.py      also equal, true, isin, contains, lacks, between, until, show
-    free_port                                   ports.py    a port no other test file gets
-    Weir, weir_run, Daemon                      weir.py     .port .ports .pid .workers() .kill_worker() .wait_respawn()
-                                                            .errors() .wait_errors(re) .access() .wait_access({...}) .stop()
-    Origin, Reply, Hangup, Conn, Blackhole      origin.py   .requests .last .conns .connections .received() .up() .down()
-    Gate                                        gate.py     Origin(handler=gate): .held .seen .most .release() .open() .shut()
-    Client, fetch, exchange, request, curl      client.py   raw bytes out, strictly read in
-    Message, Truncated, Reset, Malformed,       wire.py     body_of(n), digest_of(n), chunked(pieces, trailers)
+    Story, case, note, ok, skip, path        tap.py     also equal, true, isin, contains, lacks, between, until, show
+    free_port                                ports.py   a port no other test file gets
+    Weir, weir_run, Daemon                   weir.py    .port .ports .pid .workers() .kill_worker() .wait_respawn()
+                                                        .errors() .wait_errors(re) .access() .wait_access({...})
+    Origin, Reply, Hangup, Conn, Blackhole   origin.py  .requests .last .conns .connections .received() .up() .down()
+    Gate                                     gate.py    Origin(handler=gate): .held .seen .most .release() .open()
+    Client, fetch, exchange, request, curl   client.py  raw bytes out, strictly read in
+    Message, Truncated, Reset, Malformed,    wire.py    body_of(n), digest_of(n), chunked(pieces, trailers)
       TimedOut
-    control, status, totals, servers, busy,     ctl.py      what the master says over weir.control_path; wait_idle(weir):
-      wait_idle                                             until nothing is active or queued anywhere
-    Load                                        load.py     Load(port, '/x', connections=8).start() .. .stop().counts
-    Authority, Pair, openssl                    certs.py    certificates; Client(.., tls=ca.client(), name=..), Origin(tls=..)
-    Nginx, Flask, Node, have_*                  others.py   real servers as origins
-    rss, cpu_seconds, fds, children, title      child.py    a process seen through /proc
+    control, status, totals, servers, busy,  ctl.py     what the master says over weir.control_path; wait_idle(weir):
+      wait_idle                                         until nothing is active or queued anywhere
+    Load                                     load.py    Load(port, '/x', connections=8).start() .. .stop().counts
+    Authority, Pair, openssl                 certs.py   certificates; Client(tls=ca.client(), name=..), Origin(tls=..)
+    Nginx, Flask, Node, have_*               others.py  real servers as origins
+    rss, cpu_seconds, fds, children, title   child.py   a process seen through /proc
 """
 
 import tap

@@ -62,6 +62,12 @@ static void side_interim(struct exchange *x, const struct head *h)
 	client_flush(c);
 }
 
+/* Answered without leave to send the body: the client may send it or not (RFC 9110 10.1.1), so what follows is uncertain. */
+static bool body_unasked(const struct client *c)
+{
+	return c->body_open && c->x->req.expect_continue && !c->msg->continued;
+}
+
 /* The rest of the request body can be read off and the connection kept. */
 static bool body_is_short(const struct client *c)
 {
@@ -69,8 +75,8 @@ static bool body_is_short(const struct client *c)
 
 	if (!c->body_open)
 		return true;
-	if (x->req.expect_continue && !c->msg->continued)
-		return false;		/* RFC 9110 10.1.1: the client may send it or not */
+	if (body_unasked(c))
+		return false;
 	return x->req.body == BODY_LENGTH && c->body.left <= DRAIN_BYTES;
 }
 
@@ -82,7 +88,7 @@ static bool may_keep(const struct client *c)
 		return false;
 	if (c->listen->max_requests && c->requests >= (uint64_t)c->listen->max_requests)
 		return false;
-	if (x->req_state == REQ_FAILED)
+	if (x->req_state == REQ_FAILED || body_unasked(c))
 		return false;
 	/* A handler that is still reading may finish the body; one that answers by itself will not. */
 	return x->req_state == REQ_DONE || (x->handler && !x->own_answer) || body_is_short(c);

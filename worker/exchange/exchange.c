@@ -15,6 +15,7 @@
 #include "common/panic.h"
 #include "worker/exchange/alog.h"
 #include "worker/exchange/client.h"
+#include "worker/exchange/fault.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
 
@@ -236,6 +237,9 @@ void exchange_start(struct exchange *x)
 {
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	note_for_panic(x);
+#ifdef WEIR_FAULT_POINTS
+	fault_point(x);
+#endif
 	set_req_state(x, x->req.body == BODY_NONE ? REQ_DONE : REQ_BODY);
 	client_find(x);
 	if (!keep_original(x)) {

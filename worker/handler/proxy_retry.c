@@ -39,6 +39,12 @@ static bool may_repeat(const struct proxy *p, bool maybe_arrived)
 	return !maybe_arrived || method_idempotent(x->req.method) || (x->route->retry_on & CONF_RETRY_NON_IDEMPOTENT);
 }
 
+/* There is another server, and the budget pays for it. */
+static bool may_go_elsewhere(struct proxy *p)
+{
+	return group_has_other(p->group, &p->ask) && group_take_retry(p->group);
+}
+
 /* The first retry goes at once; later ones wait a little longer each time, with jitter. */
 static void retry_soon(struct proxy *p)
 {
@@ -94,7 +100,7 @@ void proxy_try_failed(struct proxy *p, enum reason why, bool stale, bool maybe_a
 		proxy_pick(p);
 		return;
 	}
-	if ((kind & r->retry_on) && p->retries && may_repeat(p, maybe_arrived) && group_take_retry(p->group)) {
+	if ((kind & r->retry_on) && p->retries && may_repeat(p, maybe_arrived) && may_go_elsewhere(p)) {
 		retry_soon(p);
 		return;
 	}
@@ -109,8 +115,7 @@ bool proxy_retry_status(struct proxy *p, unsigned status)
 
 	if (status >= 640 || !(r->retry_status[status / 64] >> (status % 64) & 1))
 		return false;
-	if (!p->retries || !may_repeat(p, true) || !group_has_other(p->group, &p->ask) ||
-	    !group_take_retry(p->group))
+	if (!p->retries || !may_repeat(p, true) || !may_go_elsewhere(p))
 		return false;
 	proxy_release(p);
 	p->failed = REASON_NONE;

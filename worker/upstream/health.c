@@ -42,15 +42,32 @@ static _Atomic uint64_t *word_of(const struct server *s)
 	return &s->group->all->shm->servers[s->cell].eject;
 }
 
-static bool ejected_now(struct mark m, uint64_t now_ms)
+static uint64_t ejection_ms(const struct group *g, unsigned level)
 {
-	return m.ejected && now_ms < m.stamp;
+	uint64_t first = (uint64_t)g->conf->fail_timeout;
+	uint64_t most = first > HEALTH_EJECT_MAX_MS ? first : HEALTH_EJECT_MAX_MS;
+
+	return level < 20 && first << level < most ? first << level : most;
+}
+
+/* The checker took it down and found it well again after the ejection began: it knows better. */
+static bool checked_since(const struct server *s, struct mark m)
+{
+	uint64_t word = shm_health_word(s->group->all->shm, s->cell);
+
+	return health_why_of(word) == HEALTH_WHY_CHECK && m.level > 0 &&
+	       health_since_of(word) + ejection_ms(s->group, m.level - 1) > m.stamp;
+}
+
+static bool ejected_now(const struct server *s, struct mark m, uint64_t now_ms)
+{
+	return m.ejected && now_ms < m.stamp && !checked_since(s, m);
 }
 
 bool health_ejected(const struct server *s, uint64_t now_ms)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
-	return ejected_now(unpack(atomic_load_explicit(word_of(s), memory_order_seq_cst)), now_ms);
+	return ejected_now(s, unpack(atomic_load_explicit(word_of(s), memory_order_seq_cst)), now_ms);
 }
 
 static enum health_state state_of(const struct server *s)
@@ -115,14 +132,6 @@ static unsigned ejections_allowed(const struct group *g, unsigned all)
 	return share > 0 ? (unsigned)share : 1;
 }
 
-static uint64_t ejection_ms(const struct group *g, unsigned level)
-{
-	uint64_t first = (uint64_t)g->conf->fail_timeout;
-	uint64_t most = first > HEALTH_EJECT_MAX_MS ? first : HEALTH_EJECT_MAX_MS;
-
-	return level < 20 && first << level < most ? first << level : most;
-}
-
 /* Marks first and counts then, so that two workers cannot both take the last place; who finds too many takes its mark back. */
 static bool eject(struct server *s, uint64_t was, uint64_t now_ms, uint64_t length)
 {
@@ -165,7 +174,7 @@ static void report_bad(struct server *s, uint64_t now_ms)
 		return;
 	do {
 		m = unpack(was);
-		if (ejected_now(m, now_ms))
+		if (ejected_now(s, m, now_ms))
 			return;		/* a late answer to what was sent before */
 		if (m.ejected)
 			break;		/* on trial, and failed */
@@ -191,7 +200,7 @@ static void report_good(struct server *s, uint64_t now_ms)
 	uint64_t was = atomic_load_explicit(word_of(s), memory_order_relaxed);
 	struct mark m = unpack(was);
 
-	if (!m.ejected || ejected_now(m, now_ms))
+	if (!m.ejected || ejected_now(s, m, now_ms))
 		return;
 	atomic_compare_exchange_strong(word_of(s), &was, pack((struct mark){ .stamp = m.stamp }));
 }

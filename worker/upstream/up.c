@@ -69,6 +69,18 @@ void up_fail(struct up *u, enum reason why)
 	ops->on_fail(u, why);
 }
 
+/* The whole head has to come in time: a byte now and then wins nothing. */
+static int64_t response_left(struct up *u)
+{
+	uint64_t now = u->pool->loop->now_ms;
+
+	if (u->wait_ms == 0)
+		u->wait_ms = now;
+	if (u->times.response == 0)
+		return 0;
+	return now - u->wait_ms < (uint64_t)u->times.response ? u->times.response - (int64_t)(now - u->wait_ms) : 1;
+}
+
 void up_set_deadline(struct up *u)
 {
 	int64_t ms = 0;
@@ -82,7 +94,7 @@ void up_set_deadline(struct up *u)
 	else if (u->resp_head)
 		ms = u->times.read;
 	else if (u->req_done || u->write_failed)
-		ms = u->times.response;
+		ms = response_left(u);
 	conn_deadline(&u->conn, (uint64_t)ms);
 }
 

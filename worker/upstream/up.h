@@ -72,6 +72,7 @@ struct up {
 	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
 	unsigned serial;		/* counts requests on this connection */
 	unsigned interims;		/* seen for this request; bounded */
+	uint64_t wait_ms;		/* since when an answer's head is waited for; 0: not yet */
 	uint64_t start_us;		/* connecting began */
 	uint64_t connect_us;		/* how long it took; 0 when reused */
 

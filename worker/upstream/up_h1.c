@@ -22,6 +22,7 @@ void up_h1_reset(struct up *u)
 	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
 	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = false;
 	u->interims = 0;
+	u->wait_ms = 0;
 	u->serial++;
 	memset(&u->scan, 0, sizeof(u->scan));
 	memset(&u->send, 0, sizeof(u->send));
@@ -230,6 +231,7 @@ static bool take_head(struct up *u, size_t len)
 		up_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
+	u->wait_ms = 0;			/* it is still at work */
 	u->ops->on_interim(u, u->resp);
 	if (u->state == UP_BUSY)
 		head_init(u->resp, a);
