@@ -277,7 +277,7 @@ def checks(t, ca):
             run = check(certificate)
             equal(run.code, 1, 'exit status')
             true(re.search(r'weir\.ini:3: error: \[listen s\] certificate: .*%s' % re.escape(why), run.text), run.text)
-    for pair, why in ((old, 'expired 1 day ago'), (soon, 'expires in 4 days')):
+    for pair, why in ((old, 'expired 1 day ago'), (soon, 'expires in [45] days')):
         with t.case('-t warns of a certificate that ' + why):
             run = check(pair)
             equal(run.code, 0, 'exit status')

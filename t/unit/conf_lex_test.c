@@ -197,7 +197,7 @@ START_TEST(headings)
 		{ "[rote x]", "did you mean [route]?" }, { "[Route x]", "did you mean [route]?" }, { "[]", "unknown section" },
 		{ "[weir x]", "takes no name" }, { "[route off]", "off is not a name" }, { "[route a b]", "letters, digits" },
 		{ "[route a/b]", "letters, digits" }, { "[route \xc3\xa9]", "letters, digits" },
-		{ "[route 12345678901234567890123456789012345678901]", "1 to 40" }, { "[tls a]", "not built yet" },
+		{ "[route 12345678901234567890123456789012345678901]", "1 to 40" }, { "[acme a]", "not built yet" },
 		{ "[admin]", "not built yet" }, { "[defaults rote]", "did you mean route?" }, { "[policy]", "[policy NAME]" },
 		{ "[route l]\nrespond = 200\n[route l]\nrespond = 200", "stands twice; the first is at" },
 	};
