@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/obj.h"
+#include "worker/http/h1_gather.h"
 #include "worker/upstream/pool.h"
 #include "worker/upstream/up_conn.h"
 
@@ -258,55 +259,6 @@ static bool run_head(struct up *u)
 	return false;
 }
 
-static bool take_trailers(struct up *u, struct span text)
-{
-	struct arena *a = u->resp->arena;
-	struct head *h = arena_alloc(a, sizeof(*h));
-	char *p = arena_bytes(a, text.n);
-
-	if (h == NULL || p == NULL)
-		return false;
-	memcpy(p, text.p, text.n);
-	head_init(h, a);
-	if (h1_parse_trailers(h, p, text.n) != H1_GOOD)
-		return false;
-	u->batch.trailers = h;
-	return true;
-}
-
-/* Fills u->batch from the input. False: the bytes are bad. */
-static bool gather(struct up *u)
-{
-	struct span in = u->in ? buf_span(u->in) : SPAN("");
-	size_t off = 0, used;
-	struct span data;
-
-	batch_init(&u->batch);
-	while (!batch_full(&u->batch)) {
-		switch (h1_body_feed(&u->body, in.p + off, in.n - off, UP_HEAD_MAX, &used, &data)) {
-		case H1B_RC_DATA:
-			batch_add(&u->batch, data);
-			break;
-		case H1B_RC_TRAILERS:
-			if (!take_trailers(u, data))
-				return false;
-			break;
-		case H1B_RC_END:
-			u->batch.last = true;
-			u->batch_used = off + used;
-			return true;
-		case H1B_RC_MORE:
-			u->batch_used = off + used;
-			return true;
-		case H1B_RC_BAD:
-			return false;
-		}
-		off += used;
-	}
-	u->batch_used = off;
-	return true;
-}
-
 void up_h1_taken(struct up *u)
 {
 	u->held = false;
@@ -321,7 +273,8 @@ static bool run_body(struct up *u)
 	unsigned serial = u->serial;
 	enum take t;
 
-	if (!gather(u)) {
+	if (!h1_gather(&u->body, u->in ? buf_span(u->in) : SPAN(""), UP_HEAD_MAX, u->resp->arena, &u->batch,
+		       &u->batch_used)) {
 		up_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
