@@ -391,6 +391,18 @@ static bool has_any_cert(const struct conf *c, const struct conf_listen *l)
 	return any;
 }
 
+static void no_cert(struct load *ld, const struct sect *s)
+{
+	const struct value *v = s->values;
+
+	while (v != NULL && v->e->opt->id != OPT_listen_tls)
+		v = v->next;
+	if (v != NULL)
+		conf_error(ld, v->e, "there is no certificate for it: set certificate, here or in a [tls NAME]");
+	else
+		conf_sect_error(ld, s, "there is no certificate");
+}
+
 void conf_check_tls(struct load *ld)
 {
 	const struct conf *c = ld->conf;
@@ -403,7 +415,7 @@ void conf_check_tls(struct load *ld)
 			continue;
 		any = true;
 		if (ld->msgs->nerrors == 0 && !has_any_cert(c, l))
-			conf_sect_error(ld, s, "speaks TLS, but there is no certificate for it: set certificate, here or in a [tls NAME]");
+			no_cert(ld, s);
 	}
 	for (struct sect *s = ld->first; s != NULL; s = s->next) {
 		if (s->kind == SECT_tls && s->object != NULL && !any)

@@ -63,8 +63,11 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_listen, "trusted_proxies = a.example", "a network such as" },
 	{ SECT_listen, "client_ip_header = X Y", "expected HEADER" },
 	{ SECT_listen, "client_ip_header = X:", "the name of a header" },
-	{ SECT_listen, "tls = yes", "not built yet: it comes with TLS" },
-	{ SECT_listen, "certificate = a b", "not built yet" },
+	{ SECT_listen, "tls = yes", "there is no certificate for it" },
+	{ SECT_listen, "certificate = a b", "cannot read" },
+	{ SECT_listen, "tls_min = 1.1", "expected 1.2 or 1.3" },
+	{ SECT_listen, "client_verify = required", "needs a client_ca" },
+	{ SECT_listen, "sni_strict = maybe", "expected yes or no" },
 	{ SECT_listen, "http2 = no", "not built yet" },
 	{ SECT_listen, "http3 = no", "not built yet" },
 	{ SECT_listen, "proxy_protocol = off", "not built yet" },
@@ -179,7 +182,7 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_upstream, "sticky = client", "not built yet" },
 	{ SECT_upstream, "protocol = http1", "not built yet" },
 	{ SECT_upstream, "send_proxy = v1", "not built yet" },
-	{ SECT_upstream, "tls = no", "not built yet" },
+	{ SECT_upstream, "tls = perhaps", "expected yes or no" },
 	{ SECT_upstream, "breaker_limit = 1", "not built yet" },
 	{ SECT_upstream, "close_on_down = yes", "not built yet" },
 	{ SECT_upstream, "host = a", "does not stand in [upstream] but in [" },
@@ -229,7 +232,7 @@ START_TEST(routes_and_their_actions)
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\ntimeout = 1s\ntimeout = 2s\n", 6, "is set twice; the first is at");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nallow = all\nallow = off\n", 6, "off stands alone");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nresponse_header = A: 1\nresponse_header = a: 2\n", 6, "a is set twice");
-	bed_bad(&bed, LISTEN "[tls x]\nhost = a\n", 3, "not built yet");
+	bed_bad(&bed, LISTEN "[acme x]\nhost = a\n", 3, "not built yet");
 	bed_fini(&bed);
 }
 END_TEST
