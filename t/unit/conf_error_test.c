@@ -232,7 +232,7 @@ START_TEST(routes_and_their_actions)
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\ntimeout = 1s\ntimeout = 2s\n", 6, "is set twice; the first is at");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nallow = all\nallow = off\n", 6, "off stands alone");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nresponse_header = A: 1\nresponse_header = a: 2\n", 6, "a is set twice");
-	bed_bad(&bed, LISTEN "[acme x]\nhost = a\n", 3, "not built yet");
+	bed_bad(&bed, LISTEN "[auth x]\ntype = basic\n", 3, "not built yet");
 	bed_fini(&bed);
 }
 END_TEST
