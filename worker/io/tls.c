@@ -248,7 +248,7 @@ static void on_message(int write_p, int version, int type, const void *buf, size
 
 void tls_on_host(SSL *ssl, const struct tls_host *h, struct span name)
 {
-	struct tls *t = SSL_get_app_data(ssl);
+	struct tls *t = BIO_get_data(SSL_get_rbio(ssl));
 
 	OBJ_CHECK(t, TLS_MAGIC);
 	t->host = h;
@@ -258,7 +258,7 @@ void tls_on_host(SSL *ssl, const struct tls_host *h, struct span name)
 
 int tls_on_session(SSL *ssl, SSL_SESSION *session)
 {
-	struct tls *t = SSL_get_app_data(ssl);
+	struct tls *t = BIO_get_data(SSL_get_rbio(ssl));
 
 	OBJ_CHECK(t, TLS_MAGIC);
 	if (t->peer == NULL)
@@ -586,7 +586,6 @@ static struct tls *tls_new(struct conn *c, struct tls_pool *p, SSL_CTX *ctx)
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(ssl, bio, bio);
-	SSL_set_app_data(ssl, t);
 	SSL_set_msg_callback(ssl, on_message);
 	SSL_set_msg_callback_arg(ssl, t);
 	return t;

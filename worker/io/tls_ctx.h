@@ -52,7 +52,7 @@ void tls_server_free(struct tls_server *s);
 struct tls_host *tls_server_host(const struct tls_server *s, struct span name);
 /* Its context; NULL: no memory. */
 SSL_CTX *tls_host_ctx(struct tls_host *h);
-/* What came of a ClientHello is told to the connection, which is SSL_get_app_data(): tls.c fills this in. */
+/* What came of a ClientHello, told to the connection: tls.c has it. */
 void tls_on_host(SSL *ssl, const struct tls_host *h, struct span name);
 
 struct tls_client {
