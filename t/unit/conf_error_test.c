@@ -173,6 +173,7 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_upstream, "check_path = x", "begins with /" },
 	{ SECT_upstream, "check_status = 399-200", "statuses such as" },
 	{ SECT_upstream, "check_status = 99", "statuses such as" },
+	{ SECT_upstream, "check_status = off", "no server would ever be up" },
 	{ SECT_upstream, "check_interval = 1ms", "100ms to 1d" },
 	{ SECT_upstream, "check_interval = 0", "100ms to 1d" },
 	{ SECT_upstream, "check_rise = off", "a plain number" },
