@@ -41,6 +41,7 @@ struct tls {
 	bool clear;			/* and it began a request in clear */
 	bool flood;
 	bool failed;			/* the library gives this connection up */
+	bool mute;			/* the socket takes nothing any more; there may be bytes to read yet */
 	bool shut, shut_fd;		/* close_notify was given to us to send; the socket shall follow */
 	uint16_t talk;			/* handshake messages since talk_ms */
 	uint64_t talk_ms;
@@ -143,15 +144,21 @@ static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
 	}
 }
 
-static void fail(struct tls *t, int error)
+static void go_mute(struct tls *t, int error)
 {
 	struct conn *c = t->c;
 
-	t->failed = true;
+	t->mute = true;
 	if (c->error == 0)
 		c->error = error;
 	c->broken = true;
 	c->can_write = false;
+}
+
+static void fail(struct tls *t, int error)
+{
+	t->failed = true;
+	go_mute(t, error);
 }
 
 /* Sends some; the number that left, 0 when the socket is full. False: broken. */
@@ -167,7 +174,7 @@ static bool push(struct tls *t, const char *p, size_t n, size_t *put)
 		return true;
 	/* What the peer sent before it broke off may be there. */
 	t->c->can_read = t->raw_in = true;
-	fail(t, errno);
+	go_mute(t, errno);
 	return false;
 }
 
@@ -183,11 +190,18 @@ static bool flush(struct tls *t)
 	struct tls_pool *p = t->pool;
 	size_t put;
 
+	if (t->mute) {
+		p->nsealed = 0;
+		return false;
+	}
 	if (t->out != NULL) {
-		if (!keep_sealed(t) || !push(t, t->out->data + t->out->start, buf_len(t->out), &put)) {
+		if (!keep_sealed(t)) {
 			p->nsealed = 0;
+			fail(t, ENOBUFS);
 			return false;
 		}
+		if (!push(t, t->out->data + t->out->start, buf_len(t->out), &put))
+			return false;
 		buf_consume(t->out, put);
 		if (buf_len(t->out) == 0)
 			buf_put(p->bufs, &t->out);
@@ -221,6 +235,8 @@ static const char *library_reason(const SSL *ssl)
 
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK)
 		text = X509_verify_cert_error_string(verify);
+	else if (ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CALLBACK_FAILED)
+		text = "the name that was asked for is unknown or malformed";
 	else if (e != 0)
 		text = ERR_reason_error_string(e);
 	return text != NULL ? text : "the peer closed the connection";
@@ -281,7 +297,7 @@ static void hand_over(struct tls *t)
 	c->connecting = false;
 	/* The library may have read on. */
 	c->can_read = true;
-	c->can_write = t->out == NULL && !t->failed;
+	c->can_write = t->out == NULL && !t->mute;
 }
 
 /* The bytes are gone, but who sent them can still be told in clear. */
@@ -290,7 +306,7 @@ static void become_clear(struct tls *t)
 	struct conn *c = t->c;
 
 	t->pool->nsealed = 0;
-	t->failed = true;
+	t->failed = t->mute = true;
 	c->tp->close(c);
 	c->connecting = false;
 	c->tp = &transport_plain;
@@ -322,8 +338,10 @@ static bool shake(struct tls *t)
 		return true;
 	}
 	if (!flush(t) || error == SSL_ERROR_NONE) {
-		if (t->failed)
+		if (t->mute) {
 			t->why = "the peer closed the connection";
+			t->failed = true;
+		}
 		hand_over(t);
 		return true;
 	}
@@ -341,7 +359,7 @@ static bool tls_event(struct conn *c, bool in, bool out)
 	if (c->connecting)
 		return shake(t);
 	/* Ours to write, not the owner's. */
-	if (out && t->out != NULL && t->owed == 0 && !t->failed) {
+	if (out && t->out != NULL && t->owed == 0 && !t->mute) {
 		c->can_write = true;
 		return !flush(t);
 	}
@@ -452,7 +470,7 @@ static enum io_rc tls_sendv(struct conn *c, const struct iovec *iov, unsigned n,
 	const char *p;
 
 	OBJ_CHECK(t, TLS_MAGIC);
-	if (t->failed)
+	if (t->mute)
 		return IO_FAIL;
 	if (t->out != NULL && !flush(t))
 		return IO_FAIL;
@@ -485,7 +503,7 @@ static enum io_rc tls_sendv(struct conn *c, const struct iovec *iov, unsigned n,
 
 static void say_goodbye(struct tls *t)
 {
-	if (t->shut || t->failed || t->c->connecting)
+	if (t->shut || t->mute || t->c->connecting)
 		return;
 	t->shut = true;
 	ERR_clear_error();
@@ -500,7 +518,7 @@ static void tls_shut(struct conn *c)
 	OBJ_CHECK(t, TLS_MAGIC);
 	say_goodbye(t);
 	t->shut_fd = true;
-	if (t->failed || !flush(t))
+	if (!flush(t))
 		end_fd(t);
 }
 
