@@ -61,7 +61,8 @@ static BIO *open_pem(struct arena *a, const char *path, const char **why)
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		*why = arena_printf(a, "cannot read %s: %s", path, strerror(errno));
 	} else if (!S_ISREG(st.st_mode) || st.st_size > PEM_MAX) {
-		*why = arena_printf(a, "cannot read %s: %s", path, S_ISREG(st.st_mode) ? "it is too large" : "it is not a regular file");
+		*why = arena_printf(a, "cannot read %s: %s", path,
+				    S_ISREG(st.st_mode) ? "it is too large" : "it is not a regular file");
 	} else if ((f = fdopen(fd, "r")) != NULL) {
 		b = BIO_new_fp(f, BIO_CLOSE);
 		if (b == NULL)
@@ -291,8 +292,8 @@ struct cert_ca *cert_ca_load(struct arena *a, const char *path, const char **why
 	if (ca == NULL || md == NULL)
 		log_no_memory(sizeof(*ca));
 	cert_init();
-	*ca = (struct cert_ca){ .magic = CERT_CA_MAGIC, .store = X509_STORE_new(), .names = sk_X509_NAME_new_null(), .file = file,
-				.of_system = path == NULL };
+	*ca = (struct cert_ca){ .magic = CERT_CA_MAGIC, .store = X509_STORE_new(), .names = sk_X509_NAME_new_null(),
+				.file = file, .of_system = path == NULL };
 	if (ca->store == NULL || ca->names == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
 		log_no_memory(0);
 	BIO *b = file != NULL ? open_pem(a, file, why) : NULL;

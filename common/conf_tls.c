@@ -25,12 +25,13 @@ static void check_dates(struct load *ld, const struct entry *e, const struct cer
 	int64_t now = time(NULL), days = cert_days_left(c, now);
 
 	if (c->not_after < now)
-		conf_warn(ld, e, "the certificate in %s has expired %lld day%s ago: clients will refuse it", c->file, (long long)-days,
-			  days == -1 ? "" : "s");
+		conf_warn(ld, e, "the certificate in %s has expired %lld day%s ago: clients will refuse it", c->file,
+			  (long long)-days, days == -1 ? "" : "s");
 	else if (c->not_before > now)
 		conf_warn(ld, e, "the certificate in %s is not valid yet: clients will refuse it", c->file);
 	else if (days < EXPIRY_DAYS)
-		conf_warn(ld, e, "the certificate in %s expires in %lld day%s: renew it", c->file, (long long)days, days == 1 ? "" : "s");
+		conf_warn(ld, e, "the certificate in %s expires in %lld day%s: renew it", c->file, (long long)days,
+			  days == 1 ? "" : "s");
 }
 
 static const struct cert *load_pair(struct load *ld, const struct entry *e, const char *chain, const char *key)
@@ -213,7 +214,8 @@ static void read_ciphers(const struct scope *sc, struct conf_listen *l)
 		bool word = one.n > 0 && memchr("!-+@", one.p[0], 4) == NULL;
 
 		if (one.n == 0 || (word && !try_ciphers(trial, name, suite))) {
-			conf_expected(sc->ld, e, arena_printf(a, "names of ciphers divided by colons (there is no \"%s\" here)", name), w, NULL);
+			name = arena_printf(a, "names of ciphers divided by colons (there is no \"%s\" here)", name);
+			conf_expected(sc->ld, e, name, w, NULL);
 			break;
 		}
 		*list = *list != NULL ? arena_printf(a, "%s:%s", *list, name) : name;
@@ -239,7 +241,9 @@ static void read_tls_min(const struct scope *sc, struct conf_listen *l)
 void conf_listen_tls(const struct scope *sc, struct conf_listen *l)
 {
 	l->certs = read_certs(sc, OPT_listen_certificate, &l->ncerts);
-	l->tls = conf_value(sc, OPT_listen_tls) != NULL ? conf_bool(sc, OPT_listen_tls) : conf_first(sc, OPT_listen_certificate) != NULL;
+	l->tls = conf_first(sc, OPT_listen_certificate) != NULL;
+	if (conf_value(sc, OPT_listen_tls) != NULL)
+		l->tls = conf_bool(sc, OPT_listen_tls);
 	l->sni_strict = conf_bool(sc, OPT_listen_sni_strict);
 	read_tls_min(sc, l);
 	read_ciphers(sc, l);
@@ -343,8 +347,8 @@ static void check_hosts(struct load *ld, const struct entry *e, const struct con
 			shared = shared || listens_on(t, o->listens[j]);
 		for (unsigned j = 0; shared && j < o->nhosts; j++) {
 			if (o->hosts[j].wildcard == h->wildcard && span_eq(o->hosts[j].name, h->name))
-				conf_error(ld, e, "%s%.*s stands in [tls %.*s] too, at %s:%u", h->wildcard ? "*." : "", SPAN_FMT(h->name),
-					   SPAN_FMT(o->name), o->at.file, o->at.line);
+				conf_error(ld, e, "%s%.*s stands in [tls %.*s] too, at %s:%u", h->wildcard ? "*." : "",
+					   SPAN_FMT(h->name), SPAN_FMT(o->name), o->at.file, o->at.line);
 		}
 	}
 }

@@ -149,7 +149,8 @@ void become_child(struct master *m, struct child *c, int control)
 {
 	const bool worker = c->role == PROCESS_WORKER;
 	struct process p = {
-		.magic = PROCESS_MAGIC, .role = c->role, .conf = m->conf, .tickets = &m->tickets, .shm = m->shm, .slot = c->slot,
+		.magic = PROCESS_MAGIC, .role = c->role, .conf = m->conf, .tickets = &m->tickets, .shm = m->shm,
+		.slot = c->slot,
 		.control = control, .wake_fds = m->wake_fds, .nwake = m->nchildren,
 		.listen_fds = worker ? slots_of(&m->slots, c->slot) : NULL,
 	};

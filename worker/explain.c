@@ -275,7 +275,7 @@ static int explain(struct exchange *x, const struct ask *ask, const char *const 
 	if (ask->scheme.n == 5 && !x->listen->tls)
 		explain_line(out, "", "this listener speaks no TLS: judged as if the request had come in clear");
 	if (ask->scheme.n == 4 && x->listen->tls)
-		explain_line(out, "", "this listener speaks TLS: a request in clear gets 400; judged as if it had come by https");
+		explain_line(out, "", "this listener speaks TLS: a request in clear gets 400; judged as if by https");
 	if (x->listen->max_header_size && (int64_t)head_size > x->listen->max_header_size) {
 		explain_line(out, "answer", "431: the head is larger than max_header_size");
 		return EXIT_NO_ROUTE;

@@ -2,7 +2,8 @@
  * conn.h - a stream connection: one descriptor, what is known of its readiness,
  * one deadline.
  *
- * Below it lies a transport table, plain or TLS; nobody above asks which. Edge-triggered: `can_read` and `can_write` remember what epoll said
+ * Below it lies a transport table, plain or TLS; nobody above asks which.
+ * Edge-triggered: `can_read` and `can_write` remember what epoll said
  * until the kernel says EAGAIN or gives less than was asked for. The owner gets
  * one callback on any change and looks at the flags; it reads and writes
  * whenever it has reason to, not only inside the callback. Write first, wait

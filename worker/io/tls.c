@@ -6,48 +6,19 @@
  * the end of each call; what the socket does not take is kept. Never logs, never
  * calls the conn's owner.
  */
-#include "worker/io/tls.h"
+#include "worker/io/tls_parts.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/log.h"
 #include "common/obj.h"
 
-#define PLAIN_MAX 65536			/* bytes that are sealed in one go */
-#define SEALED_MAX (PLAIN_MAX + 8192)	/* the same with what four records add, and room for a handshake's messages */
 #define OUT_MAX (1u << 20)		/* of what a peer does not take; a flight of a handshake fits in */
 #define TALK_MAX 32			/* handshake messages after the handshake, within TALK_MS */
 #define TALK_MS 60000u
-
-struct tls {
-	uint32_t magic;
-	SSL *ssl;
-	struct conn *c;			/* NULL: closed, waiting to be buried */
-	struct grave grave;
-	struct tls_pool *pool;
-	const struct tls_host *host;	/* of a client's end; NULL until its hello came */
-	struct tls_peer *peer;		/* of a server's end; may be NULL */
-	struct buf *out;		/* sealed, and not taken by the socket yet */
-	uint32_t owed;			/* bytes given to us whose records lie in `out`, not yet reported as sent */
-	bool server;			/* we are the server */
-	bool raw_in;			/* the socket may have bytes */
-	bool raw_eof;
-	bool begun;			/* the first byte came */
-	bool clear;			/* and it began a request in clear */
-	bool flood;
-	bool failed;			/* the library gives this connection up */
-	bool mute;			/* the socket takes nothing any more; there may be bytes to read yet */
-	bool shut, shut_fd;		/* close_notify was given to us to send; the socket shall follow */
-	uint16_t talk;			/* handshake messages since talk_ms */
-	uint64_t talk_ms;
-	const char *why;
-	char *sni;			/* NULL: none */
-};
 
 /* ---- the socket ---- */
 
@@ -120,10 +91,10 @@ static int bio_write(BIO *b, const char *p, size_t n, size_t *put)
 	*put = 0;
 	if (t->c == NULL)
 		return 0;
-	if (n > SEALED_MAX - pool->nsealed && !keep_sealed(t))
+	if (n > TLS_SEALED_MAX - pool->nsealed && !keep_sealed(t))
 		return 0;
-	if (n > SEALED_MAX)
-		n = SEALED_MAX;
+	if (n > TLS_SEALED_MAX)
+		n = TLS_SEALED_MAX;
 	memcpy(pool->sealed + pool->nsealed, p, n);
 	pool->nsealed += n;
 	*put = n;
@@ -243,7 +214,7 @@ static const char *library_reason(const SSL *ssl)
 }
 
 /* Renegotiation is refused, key updates and tickets are answered: each costs us more than the peer, so they are counted. */
-static void on_message(int write_p, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
+void tls_on_message(int write_p, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
 {
 	struct tls *t = arg;
 
@@ -260,34 +231,6 @@ static void on_message(int write_p, int version, int type, const void *buf, size
 	}
 	if (++t->talk > TALK_MAX)
 		t->flood = true;
-}
-
-void tls_on_host(SSL *ssl, const struct tls_host *h, struct span name)
-{
-	struct tls *t = BIO_get_data(SSL_get_rbio(ssl));
-
-	OBJ_CHECK(t, TLS_MAGIC);
-	t->host = h;
-	free(t->sni);
-	t->sni = name.n > 0 ? strndup(name.p, name.n) : NULL;
-}
-
-int tls_on_session(SSL *ssl, SSL_SESSION *session)
-{
-	struct tls *t = BIO_get_data(SSL_get_rbio(ssl));
-
-	OBJ_CHECK(t, TLS_MAGIC);
-	if (t->peer == NULL)
-		return 0;
-	tls_peer_forget(t->peer);
-	t->peer->session = session;
-	return 1;
-}
-
-void tls_peer_forget(struct tls_peer *p)
-{
-	SSL_SESSION_free(p->session);
-	p->session = NULL;
 }
 
 static void hand_over(struct tls *t)
@@ -442,17 +385,17 @@ static size_t iov_bytes(const struct iovec *iov, unsigned n)
 	return total;
 }
 
-/* Up to PLAIN_MAX bytes of them in one piece. */
+/* Up to TLS_PLAIN_MAX bytes of them in one piece. */
 static const char *gather(struct tls_pool *p, const struct iovec *iov, unsigned n, size_t *total)
 {
 	size_t have = 0;
 
-	if (n == 1 || iov[0].iov_len >= PLAIN_MAX) {
-		*total = iov[0].iov_len < PLAIN_MAX ? iov[0].iov_len : PLAIN_MAX;
+	if (n == 1 || iov[0].iov_len >= TLS_PLAIN_MAX) {
+		*total = iov[0].iov_len < TLS_PLAIN_MAX ? iov[0].iov_len : TLS_PLAIN_MAX;
 		return iov[0].iov_base;
 	}
-	for (unsigned i = 0; i < n && have < PLAIN_MAX; i++) {
-		size_t part = iov[i].iov_len < PLAIN_MAX - have ? iov[i].iov_len : PLAIN_MAX - have;
+	for (unsigned i = 0; i < n && have < TLS_PLAIN_MAX; i++) {
+		size_t part = iov[i].iov_len < TLS_PLAIN_MAX - have ? iov[i].iov_len : TLS_PLAIN_MAX - have;
 
 		if (part > 0)
 			memcpy(p->plain + have, iov[i].iov_base, part);
@@ -549,7 +492,7 @@ static void tls_close(struct conn *c)
 	loop_bury(c->loop, &t->grave, tls_bury);
 }
 
-static const struct transport transport_tls = {
+const struct transport transport_tls = {
 	.name = "tls",
 	.recv = tls_recv,
 	.sendv = tls_sendv,
@@ -559,191 +502,14 @@ static const struct transport transport_tls = {
 	.ask = tls_ask,
 };
 
-/* ---- birth ---- */
-
-bool tls_pool_init(struct tls_pool *p, struct buf_pool *bufs)
+BIO_METHOD *tls_bio_method(void)
 {
-	*p = (struct tls_pool){ .bufs = bufs, .bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn"),
-				.plain = malloc(PLAIN_MAX), .sealed = malloc(SEALED_MAX) };
-	slab_init(&p->tls, "tls", sizeof(struct tls));
-	if (p->bio == NULL || p->plain == NULL || p->sealed == NULL) {
-		tls_pool_fini(p);
-		return false;
-	}
-	BIO_meth_set_read_ex(p->bio, bio_read);
-	BIO_meth_set_write_ex(p->bio, bio_write);
-	BIO_meth_set_ctrl(p->bio, bio_ctrl);
-	return true;
-}
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
 
-void tls_pool_fini(struct tls_pool *p)
-{
-	BIO_meth_free(p->bio);
-	free(p->plain);
-	free(p->sealed);
-	p->bio = NULL;
-	p->plain = p->sealed = NULL;
-	slab_fini(&p->tls);
-}
-
-static struct tls *tls_new(struct conn *c, struct tls_pool *p, SSL_CTX *ctx)
-{
-	struct tls *t = slab_get(&p->tls);
-	SSL *ssl = SSL_new(ctx);
-	BIO *bio = BIO_new(p->bio);
-
-	if (t == NULL || ssl == NULL || bio == NULL) {
-		if (t != NULL)
-			slab_put(&p->tls, t);
-		SSL_free(ssl);
-		BIO_free(bio);
-		ERR_clear_error();
+	if (m == NULL)
 		return NULL;
-	}
-	*t = (struct tls){ .magic = TLS_MAGIC, .ssl = ssl, .c = c, .pool = p };
-	BIO_set_data(bio, t);
-	BIO_set_init(bio, 1);
-	SSL_set_bio(ssl, bio, bio);
-	SSL_set_msg_callback(ssl, on_message);
-	SSL_set_msg_callback_arg(ssl, t);
-	return t;
-}
-
-static void install(struct conn *c, struct tls *t)
-{
-	c->tp = &transport_tls;
-	c->tp_state = t;
-	c->connecting = true;
-}
-
-bool tls_accept(struct conn *c, struct tls_pool *p, struct tls_server *s)
-{
-	SSL_CTX *ctx = tls_host_ctx(s->unknown);
-	struct tls *t = ctx != NULL ? tls_new(c, p, ctx) : NULL;
-
-	OBJ_CHECK(s, TLS_SERVER_MAGIC);
-	if (t == NULL)
-		return false;
-	t->server = true;
-	SSL_set_accept_state(t->ssl);
-	install(c, t);
-	return true;
-}
-
-static bool expect_name(struct tls *t, const char *name)
-{
-	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
-	unsigned char ip[16];
-
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1)
-		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
-	return SSL_set1_host(t->ssl, name) == 1 && SSL_set_tlsext_host_name(t->ssl, name) == 1;
-}
-
-bool tls_connect(struct conn *c, struct tls_pool *p, struct tls_client *client, struct tls_peer *peer, const char *name)
-{
-	struct tls *t = tls_new(c, p, client->ctx);
-
-	OBJ_CHECK(client, TLS_CLIENT_MAGIC);
-	if (t == NULL)
-		return false;
-	t->peer = peer;
-	SSL_set_connect_state(t->ssl);
-	if (name != NULL && name[0] != '\0' && !expect_name(t, name)) {
-		SSL_free(t->ssl);
-		slab_put(&p->tls, t);
-		return false;
-	}
-	if (peer != NULL && peer->session != NULL)
-		(void)SSL_set_session(t->ssl, peer->session);
-	install(c, t);
-	return true;
-}
-
-/* ---- what is known ---- */
-
-struct tls *tls_of(const struct conn *c)
-{
-	return c->tp == &transport_tls ? c->tp_state : NULL;
-}
-
-bool tls_was_clear(const struct conn *c)
-{
-	return c->was_clear;
-}
-
-const char *tls_why(const struct tls *t)
-{
-	OBJ_CHECK(t, TLS_MAGIC);
-	return t->why;
-}
-
-const char *tls_version(const struct tls *t)
-{
-	OBJ_CHECK(t, TLS_MAGIC);
-	return SSL_get_version(t->ssl);
-}
-
-const char *tls_cipher(const struct tls *t)
-{
-	const char *name = SSL_get_cipher_name(t->ssl);
-
-	return name != NULL ? name : "";
-}
-
-bool tls_resumed(const struct tls *t)
-{
-	return SSL_session_reused(t->ssl);
-}
-
-struct span tls_sni(const struct tls *t)
-{
-	OBJ_CHECK(t, TLS_MAGIC);
-	return t->sni != NULL ? span_of(t->sni) : SPAN("");
-}
-
-unsigned tls_rules(const struct tls *t)
-{
-	OBJ_CHECK(t, TLS_MAGIC);
-	must(t->host != NULL);
-	return t->host->rules;
-}
-
-bool tls_has_client(const struct tls *t)
-{
-	OBJ_CHECK(t, TLS_MAGIC);
-	return t->server && SSL_get0_peer_certificate(t->ssl) != NULL && SSL_get_verify_result(t->ssl) == X509_V_OK;
-}
-
-struct span tls_client_subject(const struct tls *t, struct arena *a)
-{
-	struct span s = SPAN("");
-	BIO *b;
-	char *p;
-	long n;
-
-	if (!tls_has_client(t) || (b = BIO_new(BIO_s_mem())) == NULL)
-		return s;
-	if (X509_NAME_print_ex(b, X509_get_subject_name(SSL_get0_peer_certificate(t->ssl)), 0, XN_FLAG_RFC2253) >= 0 &&
-	    (n = BIO_get_mem_data(b, &p)) > 0)
-		s = arena_span(a, span_make(p, (size_t)n));
-	BIO_free(b);
-	return s.p != NULL ? s : SPAN("");
-}
-
-struct span tls_client_digest(const struct tls *t, struct arena *a)
-{
-	unsigned char md[CERT_DIGEST];
-	unsigned n = sizeof(md);
-	char *text;
-
-	if (!tls_has_client(t) || X509_digest(SSL_get0_peer_certificate(t->ssl), EVP_sha256(), md, &n) != 1)
-		return SPAN("");
-	text = arena_bytes(a, 2 * sizeof(md));
-	for (unsigned i = 0; text != NULL && i < sizeof(md); i++) {
-		text[2 * i] = "0123456789abcdef"[md[i] >> 4];
-		text[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
-	}
-	return text != NULL ? span_make(text, 2 * sizeof(md)) : SPAN("");
+	BIO_meth_set_read_ex(m, bio_read);
+	BIO_meth_set_write_ex(m, bio_write);
+	BIO_meth_set_ctrl(m, bio_ctrl);
+	return m;
 }

@@ -44,7 +44,8 @@ int tls_on_session(SSL *ssl, SSL_SESSION *session);
 bool tls_accept(struct conn *c, struct tls_pool *p, struct tls_server *s);
 /* The server's end, at once or when the conn is connected. `name` is verified and, if it is no address, sent; `peer` may be
  * NULL. Same result. */
-bool tls_connect(struct conn *c, struct tls_pool *p, struct tls_client *client, struct tls_peer *peer, const char *name);
+bool tls_connect(struct conn *c, struct tls_pool *p, struct tls_client *client, struct tls_peer *peer,
+		 const char *name);
 
 /* The conn's TLS; NULL: it speaks in clear. */
 struct tls *tls_of(const struct conn *c);

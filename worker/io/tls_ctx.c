@@ -44,7 +44,8 @@ static bool set_common(SSL_CTX *ctx, const char *ciphers, const char *suites)
 
 /* ---- session tickets ---- */
 
-static bool seal_or_open(const struct ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal)
+static bool seal_or_open(const struct ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher,
+			 EVP_MAC_CTX *mac, int seal)
 {
 	static char sha256[] = "SHA256";
 	OSSL_PARAM params[] = {
@@ -53,7 +54,8 @@ static bool seal_or_open(const struct ticket_key *k, const unsigned char *iv, EV
 		OSSL_PARAM_construct_end(),
 	};
 
-	return EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->aes, iv, seal) == 1 && EVP_MAC_CTX_set_params(mac, params) == 1;
+	return EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->aes, iv, seal) == 1 &&
+	       EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
 static struct tls_server *server_of(SSL *ssl)
@@ -65,7 +67,8 @@ static struct tls_server *server_of(SSL *ssl)
 }
 
 /* 0: a full handshake; 1: good; 2: good, and the client gets a fresh one. */
-static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal)
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+		     int seal)
 {
 	struct ticket_keys *keys = server_of(ssl)->tickets;
 	const struct ticket_key *k = &keys->key[0];
@@ -88,7 +91,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 
 /* ---- handshakes ---- */
 
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen,
+		   void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1";
 	unsigned char *chosen;
@@ -323,7 +327,8 @@ static bool covers(const struct cert *c, struct name name)
 }
 
 /* One of each kind: the first that has the name. When none has it, `any` takes the first of all: the operator's word counts. */
-static bool pick_set(const struct cert **certs, unsigned n, struct name name, bool any, const struct cert *set[CERT_KINDS])
+static bool pick_set(const struct cert **certs, unsigned n, struct name name, bool any,
+		     const struct cert *set[CERT_KINDS])
 {
 	bool found = false;
 

@@ -261,7 +261,8 @@ struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const 
 static bool up_reusable(struct up *u)
 {
 	return u->state == UP_BUSY && u->req_done && u->resp_done && u->keep && !u->write_failed &&
-	       (u->in == NULL || buf_len(u->in) == 0) && u->server->group->conf->keepalive > 0 && conn_quiet(&u->conn, false);
+	       (u->in == NULL || buf_len(u->in) == 0) && u->server->group->conf->keepalive > 0 &&
+	       conn_quiet(&u->conn, false);
 }
 
 void up_close(struct up **up)
