@@ -16,6 +16,26 @@ def openssl(*args, stdin=b'', check=True, timeout=30):
     return done
 
 
+def everywhere():
+    """The whole test is to be made over TLS."""
+    return os.environ.get('WEIRTEST_SCHEME') == 'https'
+
+
+_common = []
+
+
+def common_pair():
+    if not _common:
+        _common.append(Authority('everywhere').issue('everywhere.test'))
+    return _common[0]
+
+
+def common_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 class Pair:
     """cert, key: files; both: chain and key in one; fingerprint: SHA-256 in lower-case hex."""
 

@@ -1,11 +1,14 @@
 """Clients: a raw one that sends exactly the bytes it is told and reads strictly, and curl."""
 
 import os
+import re
 import socket
+import ssl
 import struct
 import subprocess
 import time
 
+import certs
 from tap import SLOW, Failed, show, story
 from wire import Decoder, Malformed, Reset, TimedOut, Truncated
 
@@ -55,8 +58,11 @@ class Client:
         self.sock.connect(target)
         if self.sock.family != socket.AF_UNIX:
             self.port = self.sock.getsockname()[1]
+        if tls is None and certs.everywhere():
+            tls = certs.common_context()
         if tls:
-            self.sock = tls.wrap_socket(self.sock, server_hostname=name, session=session)
+            self.sock = tls.wrap_socket(self.sock, server_hostname=name, session=session,
+                                        suppress_ragged_eofs=False)
 
     def trace(self, way, data):
         if self.logged < TRANSCRIPT_LIMIT:
@@ -92,7 +98,7 @@ class Client:
         self.sock.settimeout(self.timeout if timeout is None else timeout)
         try:
             data = self.sock.recv(262144)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             self.eof = True
             self.trace('*', b'reset')
             head = self.decoder.head
@@ -179,7 +185,8 @@ class Client:
 
     def half_close(self):
         try:
-            self.sock.shutdown(socket.SHUT_WR)
+            # Of the socket alone: the TLS object would be gone, and with it what is still to be read.
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
         except OSError:
             pass
 
@@ -280,6 +287,8 @@ def curl(*args, timeout=30):
     if os.path.exists(head):
         os.unlink(head)
     command = ['curl', '-sS', '--noproxy', '*', '--max-time', str(timeout * SLOW), '-D', head] + [str(a) for a in args]
+    if certs.everywhere():
+        command = ['curl', '-k'] + [re.sub(r'^http://', 'https://', a) for a in command[1:]]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=(timeout + 5) * SLOW)
     try:
         with open(head, encoding='latin-1', newline='') as f:

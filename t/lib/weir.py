@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import certs
 import child
 from child import Child, alive, birth, children, listening, read_text, title
 from ports import free_port
@@ -65,6 +66,15 @@ def with_defaults(text, defaults):
     return '\n'.join(lines)
 
 
+def over_tls(conf):
+    """WEIRTEST_SCHEME=https: every listener gets a certificate; clients of the tests follow (client.py)."""
+    if not certs.everywhere() or 'redirect_https' in conf:
+        return conf
+    pair = certs.common_pair()
+    return re.sub(r'^(\s*\[(?:defaults )?listen\b[^]]*\].*)$', lambda found: found.group(1) + '\ncertificate = %s' % pair
+                  if 'defaults' not in found.group(1) else found.group(1), conf, flags=re.M)
+
+
 class Weir(Child):
     """A running weir.  `conf` is its configuration, where {port}, {port_b}.. are free ports (self.port, self.ports),
     {dir} its directory and {one} the origin given as one=...; [weir] gets the test's log files, a pid file and
@@ -94,7 +104,7 @@ class Weir(Child):
 
     def write(self, conf):
         """Writes the configuration anew (a running weir reads it when told to)."""
-        text = fill(conf, self.things, self.ports)
+        text = fill(over_tls(conf), self.things, self.ports)
         self.conf = with_defaults(text, (
             ('workers', self.workers_wanted), ('error_log', self.error_path), ('access_log', self.access_path),
             ('log_format', '"' + r'\t'.join(FIELDS) + '"'), ('pid_file', self.pid_path),

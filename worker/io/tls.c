@@ -103,13 +103,15 @@ static int bio_write(BIO *b, const char *p, size_t n, size_t *put)
 
 static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
 {
+	const struct tls *t = BIO_get_data(b);
+
 	(void)num;
 	(void)ptr;
 	switch (cmd) {
 	case BIO_CTRL_FLUSH:
 		return 1;
 	case BIO_CTRL_EOF:
-		return ((struct tls *)BIO_get_data(b))->raw_eof;
+		return t->raw_eof && t->c != NULL && t->c->error == 0;
 	default:
 		return 0;
 	}

@@ -211,6 +211,8 @@ SSL_CTX *tls_host_ctx(struct tls_host *h)
 		return NULL;
 	}
 	SSL_CTX_set_app_data(ctx, h->server);
+	/* Many clients leave without a close_notify. Nothing is lost: the framing of requests shows what is cut off. */
+	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	/* Sessions live with the client, in tickets. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, TICKET_PERIOD_MS / 1000 * (TICKET_KEYS - 1));
