@@ -38,6 +38,7 @@ struct message {
 	struct h1_wire wire;
 	bool chunked;			/* the answer is chunked */
 	bool framed;			/* its end can be told without closing */
+	bool tunnel;			/* behind a 101 */
 	bool no_body;			/* answers HEAD: body batches are dropped */
 	bool sent_held;			/* exchange_on_sent() is owed */
 	bool continued;			/* 100 Continue was sent, or body came without it */

@@ -54,6 +54,8 @@ void client_set_deadline(struct client *c)
 		ms = left_of(c, l->header_timeout);
 		break;
 	case CLIENT_BUSY:
+		if (c->msg && c->msg->tunnel)
+			break;		/* the exchange knows both directions */
 		if (c->msg && !h1_send_empty(&c->msg->send))
 			ms = (uint64_t)l->send_timeout;
 		else if (c->x->body_wanted && !c->held)
@@ -127,13 +129,22 @@ static void client_on_deadline(struct conn *conn)
 	}
 }
 
+/* Its connection is lost and the exchange with it. In a tunnel that has had its last bytes from the server, both ends being
+ * closed looks the same; there only reading tells. */
+static bool client_left(const struct client *c)
+{
+	if (!c->conn.broken || c->state != CLIENT_BUSY)
+		return false;
+	return !c->msg->tunnel || c->x->resp_state != RESP_DONE;
+}
+
 static void client_on_ready(struct conn *conn)
 {
 	struct client *c = container_of(conn, struct client, conn);
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	panic_note()->conn = conn->id;
-	if (conn->broken && c->state == CLIENT_BUSY) {
+	if (client_left(c)) {
 		exchange_on_client_gone(c->x, REASON_CLIENT_ABORT);
 		return;
 	}

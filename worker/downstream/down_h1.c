@@ -252,8 +252,12 @@ static bool run_body(struct client *c)
 			exchange_fail(x, c->in ? REASON_BAD_REQUEST : REASON_NO_MEMORY);
 			return true;
 		case GOT_END:
-			exchange_on_client_gone(x, REASON_CLIENT_ABORT);
-			return true;
+			if (!c->msg->tunnel || c->conn.error != 0) {
+				exchange_on_client_gone(x, REASON_CLIENT_ABORT);
+				return true;
+			}
+			b->last = true;
+			break;
 		case GOT_NOTHING:
 			return false;
 		}

@@ -44,6 +44,8 @@ struct exchange {
 	bool resp_held;			/* the side holds a response batch */
 	bool resp_last;			/* it is the last one */
 	bool handler_started;
+	bool tunnel;			/* it became one */
+	bool tunnel_sent;		/* the handler has done with the client's last batch */
 
 	const struct side_ops *side;
 	void *side_owner;		/* the client connection or stream */
@@ -77,7 +79,8 @@ struct exchange {
 	uint64_t queue_us, connect_us, header_us;	/* phase times; header_us from t_start_us */
 	uint64_t bytes_in, bytes_out;	/* bodies */
 	uint64_t max_body;		/* 0: no limit */
-	struct timer timer;		/* route's timeout for the whole request */
+	struct timer timer;		/* route's timeout for the whole request; of a tunnel, its silence */
+	uint64_t tunnel_ms;		/* tunnel_timeout; 0: none */
 };
 
 /* --- for the client side --- */

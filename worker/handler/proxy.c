@@ -288,6 +288,8 @@ static void on_head(struct up *u)
 	if (proxy_retry_status(p, x->resp.status) || intercept(p, x->resp.status))
 		return;
 	exchange_send_head(x, false);
+	if (x->tunnel && !x->ended)
+		proxy_body_tunnel(p);
 }
 
 static enum take on_body(struct up *u, const struct batch *b)
@@ -313,7 +315,8 @@ static void on_fail(struct up *u, enum reason why)
 	bool stale = u->stale, arrived = u->req_written;
 
 	OBJ_CHECK(p, PROXY_MAGIC);
-	if (!stale && why != REASON_NO_MEMORY) {
+	/* How a tunnel ends says nothing about whether its server is well. */
+	if (!stale && why != REASON_NO_MEMORY && !x->tunnel) {
 		health_report(p->server, false, x->env->loop->now_ms);
 		pick_tried(&p->ask, p->server);
 		log_info("upstream %.*s, server %.*s: %s", SPAN_FMT(p->conf->name), SPAN_FMT(p->server->name),

@@ -54,6 +54,8 @@ void proxy_release(struct proxy *p);
 void proxy_body_start(struct proxy *p);
 /* The batch in flight is out. */
 void proxy_body_sent(struct proxy *p);
+/* The tunnel is open: asks the client for its bytes, and keeps none. */
+void proxy_body_tunnel(struct proxy *p);
 enum take proxy_body(struct exchange *x, const struct batch *b);
 /* Every byte of body received so far could be sent again. */
 bool proxy_body_replayable(const struct proxy *p);

@@ -86,6 +86,10 @@ void up_set_deadline(struct up *u)
 
 	if (u->state == UP_CONNECTING)
 		return;			/* set once, absolute */
+	if (u->tunnel) {
+		conn_deadline(&u->conn, 0);	/* the owner knows both directions */
+		return;
+	}
 	if (!h1_send_empty(&u->send) && !u->write_failed)
 		ms = u->times.write;
 	else if (u->held)
@@ -128,6 +132,16 @@ static void up_connected(struct up *u)
 	up_set_deadline(u);
 }
 
+static void up_go_on(struct up *u)
+{
+	if (u->state == UP_BUSY)
+		up_h1_flush(u);
+	if (u->state == UP_BUSY)
+		up_h1_run(u);
+	if (u->state == UP_BUSY && up_tunnel_broken(u))
+		up_fail(u, REASON_SERVER_RESET);
+}
+
 static void up_on_ready(struct conn *c)
 {
 	struct up *u = container_of(c, struct up, conn);
@@ -141,10 +155,7 @@ static void up_on_ready(struct conn *c)
 	}
 	if (u->state == UP_CONNECTING && !c->connecting)
 		up_connected(u);
-	if (u->state == UP_BUSY)
-		up_h1_flush(u);
-	if (u->state == UP_BUSY)
-		up_h1_run(u);
+	up_go_on(u);
 }
 
 static const struct conn_ops up_conn_ops = { up_on_ready, up_on_deadline };
@@ -154,10 +165,7 @@ static void up_later(struct task *t)
 	struct up *u = container_of(t, struct up, later);
 
 	OBJ_CHECK(u, UP_MAGIC);
-	if (u->state == UP_BUSY)
-		up_h1_flush(u);
-	if (u->state == UP_BUSY)
-		up_h1_run(u);
+	up_go_on(u);
 }
 
 static struct up *up_connect(struct pool *p, struct server *s)
@@ -238,6 +246,9 @@ void up_close(struct up **up)
 	u->pool->nbusy--;
 	if (u->held)
 		up_h1_taken(u);
+	/* What ends in the middle must not look whole. */
+	if (u->tunnel && !(u->req_done && u->resp_done))
+		conn_reset(&u->conn);
 	if (!up_reusable(u)) {
 		up_destroy(u);
 		return;

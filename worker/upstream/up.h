@@ -29,7 +29,8 @@ struct up_ops {
 	/* An interim answer (1xx but 101); h dies with the call. */
 	void (*on_interim)(struct up *u, struct head *h);
 	/* The answer's head, parsed into the head given to up_send_head(); body batches follow. BODY_NONE: whole now (on_body
-	 * is not called). */
+	 * is not called). BODY_TUNNEL: the server switched to a protocol that was asked for, and takes bytes by up_send_body()
+	 * until the last batch. */
 	void (*on_head)(struct up *u);
 	/* A batch of answer body. HELD: call up_more() when it is used up. */
 	enum take (*on_body)(struct up *u, const struct batch *b);
@@ -69,6 +70,7 @@ struct up {
 	bool chunked;			/* request body goes chunked */
 	bool body_open;			/* the request's last batch was not given yet */
 	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
+	bool tunnel;			/* behind a 101 */
 	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
 	unsigned serial;		/* counts requests on this connection */
 	unsigned interims;		/* seen for this request; bounded */
@@ -81,6 +83,7 @@ struct up {
 	struct h1_scan scan;
 	struct h1_body body;
 	enum method method;		/* of the request: decides what body the answer has */
+	struct span asked;		/* protocols that the request offers to switch to; empty: none */
 	struct head *resp;		/* the owner's */
 	struct batch batch;		/* points into `in` */
 	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */
