@@ -84,6 +84,7 @@ static void read_path_regexes(const struct scope *sc, struct conf_route *r)
 	if (n == 0)
 		return;
 	r->path_kind = CONF_PATH_REGEX;
+	r->npaths = 0;
 	r->path_regexes = CONF_NEW(sc->ld, struct conf_regex *, n);
 	for (; v != NULL; v = conf_value_next(v)) {
 		struct conf_regex *re = conf_nwords(sc->ld, v->e, 1, 1) ? conf_regex(sc->ld, v->e, v->e->words[0].s) : NULL;

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from http import HTTPStatus
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from weirtest import *
@@ -36,6 +37,9 @@ timeout = 300ms
 [route two]
 path = /two
 upstream = two
+[route mortal]
+path = /mortal
+upstream = mortal
 [route plain]
 path = /plain
 upstream = plain
@@ -51,6 +55,8 @@ server = {raw}
 server = {left} name=left
 server = {right} name=right
 balance = least_conn
+[upstream mortal]
+server = 127.0.0.1:{mortal}
 [upstream plain]
 server = {plain}
 max_fails = 0
@@ -174,9 +180,9 @@ async def ws_server(port):
 
     async def process(path, headers):
         if path == '/forbidden':
-            return 403, [('X-Why', 'no')], b'not you\n'
+            return HTTPStatus(403), [('X-Why', 'no')], b'not you\n'
         if path == '/newer':
-            return 426, [('Upgrade', 'websocket')], b'newer\n'
+            return HTTPStatus(426), [('Upgrade', 'websocket')], b'newer\n'
         return None
     return await websockets.serve(handler, '127.0.0.1', port, max_size=None, ping_interval=None, process_request=process)
 
@@ -235,14 +241,14 @@ def real_websockets(t, weir):
         on_loop(ws_many(weir, 100), 60 * SLOW)
         wait_idle(weir)
     with t.case('a server that refuses (403, 426) is understood, and the connection goes on'):
-        with Client(weir.port) as client:
-            for path, code in (('/forbidden', 403), ('/newer', 426)):
+        for path, code in (('/forbidden', 403), ('/newer', 426)):
+            with Client(weir.port) as client:
                 answer = client.fetch('GET', path, [
                     ('Connection', 'Upgrade'), ('Upgrade', 'websocket'), ('Sec-WebSocket-Version', '13'),
                     ('Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ==')])
                 equal(answer.status, code, 'status')
                 equal(weir.wait_access({'uri': path})['reason'], '-', 'reason')
-            equal(client.fetch('GET', '/own').status, 200, 'the next request')
+                equal(client.fetch('GET', '/own').status, 200, 'the next request')
 
 
 def heads(t, weir, raw):
@@ -328,7 +334,28 @@ def refused(t, weir, raw, plain):
         lacks([n.lower() for n, _ in plain.last.headers], 'upgrade', 'fields at the server')
 
 
-def ends(t, weir, raw):
+MORTAL = '''
+import socket, sys
+sock = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+conn = sock.accept()[0]
+data = conn.recv(65536)
+while b'\\r\\n\\r\\n' not in data:
+    data += conn.recv(65536)
+conn.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nConnection: upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n')
+while data := conn.recv(65536):
+    conn.sendall(data)
+'''
+
+
+def mortal_server():
+    port = free_port()
+    child = Child('mortal', [sys.executable, '-c', MORTAL, str(port)])
+    child.launch()
+    until('it listens', lambda: listening(port))
+    return child, port
+
+
+def ends(t, weir, raw, mortal):
     with t.case('a client that ends its direction still gets the rest'):
         client, server = tunnel(weir, raw)
         client.send(b'question')
@@ -385,6 +412,15 @@ def ends(t, weir, raw):
                                       'reason': 'client_abort' if who == 'client' else 'server_reset'})
                 other.close()
                 wait_idle(weir)
+    with t.case('a server that is killed in the middle of it'):
+        client = dial(weir, '/mortal')
+        contains(client.head(), ' 101 ', 'the answer')
+        client.send(b'x')
+        equal(client.read(1), b'x', 'a byte')
+        mortal.process.kill()
+        equal(client.end()[0], b'', 'what the client got')
+        client.close()
+        wait_idle(weir)
     with t.case('resets do not count against the server'):
         equal([s['state'] for s in servers(weir) if s['upstream'] == 'raw'], ['up'], 'state')
 
@@ -489,6 +525,7 @@ with Story('connections that are switched to another protocol', deadline=110) as
     raw, left, right = Raw(), Raw(), Raw()
     plain = Origin('plain')
     things = dict(raw=raw, left=left, right=right, plain=plain, wsport=free_port())
+    mortal, things['mortal'] = mortal_server()
     if websockets:
         on_loop(ws_server(things['wsport']))
     weir = Weir(CONF, **things)
@@ -498,7 +535,7 @@ with Story('connections that are switched to another protocol', deadline=110) as
         t.skip('real WebSockets', 'python3-websockets is not installed')
     heads(t, weir, raw)
     refused(t, weir, raw, plain)
-    ends(t, weir, raw)
+    ends(t, weir, raw, mortal)
     silence(t, weir, raw)
     pressure(t, weir, raw)
     counting(t, weir, left, right)
