@@ -173,6 +173,7 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_upstream, "check_path = x", "begins with /" },
 	{ SECT_upstream, "check_status = 399-200", "statuses such as" },
 	{ SECT_upstream, "check_status = 99", "statuses such as" },
+	{ SECT_upstream, "check_status = off", "no server would ever be up" },
 	{ SECT_upstream, "check_interval = 1ms", "100ms to 1d" },
 	{ SECT_upstream, "check_interval = 0", "100ms to 1d" },
 	{ SECT_upstream, "check_rise = off", "a plain number" },
@@ -229,6 +230,7 @@ START_TEST(routes_and_their_actions)
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u v\n" UPSTREAM, 4, "a line of its own");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\nfallback = u\n" UPSTREAM, 5, "stand in for");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\npath = /a\npath_exact = /b\n", 6, "at most one of path");
+	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\npath = /a\npath_regex = ^/b\n", 6, "at most one of path");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\ntimeout = 1s\ntimeout = 2s\n", 6, "is set twice; the first is at");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nallow = all\nallow = off\n", 6, "off stands alone");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nresponse_header = A: 1\nresponse_header = a: 2\n", 6,

@@ -226,7 +226,7 @@ START_TEST(conditions)
 	bed_init(&bed);
 	const struct conf *c = bed_good(&bed, LISTEN "[listen m]\nbind = 127.0.0.1:2\n[route r]\nrespond = 200\n"
 					"listen = l m l\n"
-		"host = A.Example. *.B.example 1.2.3.4 [::1]\npath = /api/ / /caf\xc3\xa9/%7eu%2f%c3\n"
+		"host = A.Example. *.B.example 1.2.3.4 [0:0::01]\npath = /api/ / /caf\xc3\xa9/%7eu%2f%c3\n"
 		"method = GET, !HEAD PURGE\n"
 		"header = X-A\nheader = X-B: b c\nheader = X-C: ~^d: e$\nheader = !X-D\ncookie = a=b=c\nquery = x\n"
 		"query = y=~^1\n"
