@@ -22,6 +22,7 @@
 #define DRAIN_BYTES 65536		/* unread request body that is read off to keep the connection */
 
 enum client_state {
+	CLIENT_PROXY,			/* a PROXY header is to come first */
 	CLIENT_IDLE,			/* between requests, no byte of the next one yet */
 	CLIENT_HEAD,			/* a head is coming in */
 	CLIENT_BUSY,			/* an exchange is under way */
@@ -53,6 +54,7 @@ struct client {
 	struct env *env;
 	const struct conf_listen *listen;
 	struct addr peer;
+	struct addr local;		/* where the client connected to, as far as we are told */
 	uint16_t local_port;
 	uint8_t state;			/* enum client_state */
 	bool keep;			/* another request may follow */
@@ -83,6 +85,9 @@ void client_close(struct client *c);
 void client_run(struct client *c);
 /* The head did not come in time: 408 and the end. */
 void client_head_timeout(struct client *c);
+/* down_proxy.c: reads the PROXY header. True: the state is another; false: wait, or the connection is over. */
+bool client_proxy_run(struct client *c);
+void client_proxy_late(struct client *c);
 /* Writes what there is to write. */
 void client_flush(struct client *c);
 /* Drops the bytes of a request batch that the exchange took. */

@@ -87,6 +87,7 @@ static struct exchange *client_begin(struct client *c)
 	c->x = x;
 	x->listen = c->listen;
 	x->peer = c->peer;
+	x->local = &c->local;
 	x->local_port = c->local_port;
 	m = arena_zalloc(&x->arena, sizeof(*m));
 	must(m != NULL);		/* the arena is empty, its limit far larger */
@@ -335,6 +336,8 @@ static bool run_linger(struct client *c)
 static bool run_step(struct client *c)
 {
 	switch ((enum client_state)c->state) {
+	case CLIENT_PROXY:
+		return client_proxy_run(c);
 	case CLIENT_IDLE:
 	case CLIENT_HEAD:
 		return run_head(c);

@@ -56,8 +56,9 @@ struct exchange {
 	const struct conf_listen *listen;
 	const struct conf_route *route;	/* NULL: none */
 	struct route_match match;
-	struct addr peer;		/* the transport's */
+	struct addr peer;		/* the transport's, or whom a PROXY header named */
 	struct addr client;		/* rightmost address that is not a trusted proxy; port 0 when told by a proxy */
+	const struct addr *local;	/* where the client connected to; NULL: not known */
 	uint16_t local_port;
 	bool peer_trusted;
 	struct head req, resp;
@@ -85,7 +86,7 @@ struct exchange {
 
 /* --- for the client side --- */
 
-/* A new exchange with empty heads in its arena. NULL: no memory. The side fills req, listen, peer, local_port,
+/* A new exchange with empty heads in its arena. NULL: no memory. The side fills req, listen, peer, local, local_port,
  * request_line, then calls exchange_start(). */
 struct exchange *exchange_new(struct env *e, const struct side_ops *side, void *side_owner);
 /* The request head is whole: finds the client address and the route, runs filters, starts the handler. The answer may be

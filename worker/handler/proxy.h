@@ -24,6 +24,7 @@ struct proxy {
 	uint64_t wait_us;		/* when waiting began */
 	uint64_t try_us;		/* when the try began */
 	struct server *server;		/* picked: its active count is ours to give back */
+	struct span hello;		/* the PROXY header that servers get; empty: none */
 	struct up *up;			/* NULL between tries */
 	struct timer timer;		/* back-off before a retry, or patience for 100 Continue */
 	enum { PROXY_TIMER_RETRY, PROXY_TIMER_EXPECT } timer_for;

@@ -102,6 +102,28 @@ const struct transport transport_plain = {
 
 /* ---- events ---- */
 
+/* A new socket has room for them. What follows goes along in the same packet. */
+static void send_preface(struct conn *c)
+{
+	const struct span *s = c->preface;
+
+	c->preface = NULL;
+	if (s == NULL || c->error != 0)
+		return;
+	if (send(c->fd, s->p, s->n, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) == (ssize_t)s->n)
+		return;
+	c->error = errno ? errno : EPIPE;
+	c->broken = true;
+}
+
+void conn_preface(struct conn *c, const struct span *bytes)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	c->preface = bytes;
+	if (!c->connecting)
+		send_preface(c);
+}
+
 /* True when connecting ended, one way or the other. */
 static bool end_connecting(struct conn *c, uint32_t events)
 {
@@ -113,6 +135,7 @@ static bool end_connecting(struct conn *c, uint32_t events)
 		c->error = ECONNRESET;
 	if (c->error != 0)
 		c->broken = true;
+	send_preface(c);
 	return true;
 }
 

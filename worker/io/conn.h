@@ -55,6 +55,7 @@ struct conn {
 	struct loop *loop;
 	const struct transport *tp;
 	void *tp_state;
+	const struct span *preface;	/* not sent yet; see conn_preface() */
 	const struct conn_ops *ops;
 	void *owner;
 	struct timer timer;
@@ -69,6 +70,9 @@ struct conn {
 /* Takes the descriptor over and registers it. `connecting`: a connect() is under way. The owner sets `id`. False with
  * errno: fd untouched. */
 bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops, void *owner);
+/* For a connection to a server, right after conn_init(): bytes that go before all others once it is connected. They are
+ * borrowed until then. On failure the connection is broken. */
+void conn_preface(struct conn *c, const struct span *bytes);
 /* Closes the descriptor, stops the timer, silences the watch. Idempotent. The memory stays the owner's: bury it. */
 void conn_close(struct conn *c);
 /* The same with an RST instead of a FIN, for peers that must not take what they got for whole. */

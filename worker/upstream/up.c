@@ -168,7 +168,7 @@ static void up_later(struct task *t)
 	up_go_on(u);
 }
 
-static struct up *up_connect(struct pool *p, struct server *s)
+static struct up *up_connect(struct pool *p, struct server *s, const struct span *preface)
 {
 	bool done;
 	int fd = sock_connect(&s->addr, &done);
@@ -195,6 +195,9 @@ static struct up *up_connect(struct pool *p, struct server *s)
 		return NULL;
 	}
 	u->conn.id = ++p->next_id;
+	u->once = preface != NULL;
+	if (preface)
+		conn_preface(&u->conn, preface);
 	if (done)
 		u->conn.can_write = true;
 	shm_count(p->shm, STAT_UP_CONNS, 1);
@@ -202,18 +205,18 @@ static struct up *up_connect(struct pool *p, struct server *s)
 }
 
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
-		   const struct up_times *times)
+		   const struct up_times *times, const struct span *preface)
 {
 	struct up *u = NULL;
 
-	if (reuse != UP_FRESH)
+	if (reuse != UP_FRESH && preface == NULL)
 		u = pool_get(p, s, reuse == UP_REUSE_PROBED);
 	if (u) {
 		up_h1_reset(u);
 		u->reused = true;
 		u->connect_us = 0;
 	} else {
-		u = up_connect(p, s);
+		u = up_connect(p, s, preface);
 		if (u == NULL)
 			return NULL;
 		up_h1_reset(u);
@@ -231,7 +234,7 @@ struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const 
 /* Request and answer are whole, nothing is left over, and nobody asked to close. */
 static bool up_reusable(const struct up *u)
 {
-	return u->state == UP_BUSY && u->req_done && u->resp_done && u->keep && !u->write_failed &&
+	return u->state == UP_BUSY && !u->once && u->req_done && u->resp_done && u->keep && !u->write_failed &&
 	       (u->in == NULL || buf_len(u->in) == 0) && !u->conn.hup && !u->conn.broken && !u->conn.can_read &&
 	       u->server->group->conf->keepalive > 0;
 }

@@ -70,6 +70,7 @@ struct up {
 	bool chunked;			/* request body goes chunked */
 	bool body_open;			/* the request's last batch was not given yet */
 	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
+	bool once;			/* it opened with a preface: for this request only */
 	bool tunnel;			/* behind a 101 */
 	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
 	uint64_t idle_ms;		/* how long the connection may rest in the pool as far as the server said, 0: it did not */
@@ -100,9 +101,10 @@ enum up_reuse {
 	UP_REUSE_PROBED,		/* it can not: ask the kernel first whether the server hung up */
 	UP_FRESH			/* never a pooled one */
 };
-/* Takes a pooled connection or starts a new one. NULL: no descriptor, port or memory, or refused at once; errno says. */
+/* Takes a pooled connection or starts a new one. `preface`: bytes that open a new one, kept by the caller until on_head or
+ * on_fail; with them it is never a pooled one, nor will it be; may be NULL. NULL: no descriptor, port or memory, or refused at once; errno says. */
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
-		   const struct up_times *times);
+		   const struct up_times *times, const struct span *preface);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
  * the first batch goes out with the head if given now by up_send_body() in the same turn. */
 bool up_send_head(struct up *u, const struct head *req, struct head *resp);
