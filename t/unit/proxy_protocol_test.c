@@ -54,10 +54,12 @@ static const char *said(void)
 START_TEST(lines)
 {
 	static const char *const bad[] = {
-		"PROXY \r\n", "PROXY\t\r\n", "PROXY TCP4\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+		"PROXY \r\n", "PROXY\t\r\n", "PROXY TCP4\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
 		"PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", "PROXY TCP4 ::1 ::2 1 2\r\n",
 		"PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP6 [::1] ::2 1 2\r\n", "PROXY TCP6 fe80::1%1 ::2 1 2\r\n",
-		"PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
 		"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", "PROXY tcp4 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
 		"PROXY UNKNOWN\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", "PROXY UNKNOWNS\r\n"
 	};

@@ -132,11 +132,13 @@ static bool make_hello(struct proxy *p)
 	struct exchange *x = p->x;
 	const struct addr *local = x->local ? x->local : &unknown;
 	char text[PROXY_PROTOCOL_OUT_MAX];
+	size_t n;
 
 	p->hello = SPAN("");
 	if (p->conf->send_proxy == 0)
 		return true;
-	p->hello = arena_span(&x->arena, span_make(text, proxy_protocol_write(p->conf->send_proxy, &x->client, local, text)));
+	n = proxy_protocol_write(p->conf->send_proxy, &x->client, local, text);
+	p->hello = arena_span(&x->arena, span_make(text, n));
 	return p->hello.p != NULL;
 }
 

@@ -188,13 +188,13 @@ static void to_v6(const struct addr *a, unsigned char out[16])
 
 static void v1_text(const struct addr *a, bool v6, char out[ADDR_TEXT + 8])
 {
+	static const char mapped[] = "::ffff:";
+	size_t n = v6 && a->family == ADDR_V4 ? sizeof(mapped) - 1 : 0;
 	struct addr bare = *a;
 
-	out[0] = '\0';
-	if (v6 && a->family == ADDR_V4)
-		strcpy(out, "::ffff:");
+	memcpy(out, mapped, n);
 	bare.scope = 0;
-	addr_ip_text(&bare, out + strlen(out), ADDR_TEXT);
+	addr_ip_text(&bare, out + n, ADDR_TEXT);
 }
 
 static size_t v2_write(const struct addr *src, const struct addr *dst, bool v6, char *out)

@@ -102,7 +102,8 @@ enum up_reuse {
 	UP_FRESH			/* never a pooled one */
 };
 /* Takes a pooled connection or starts a new one. `preface`: bytes that open a new one, kept by the caller until on_head or
- * on_fail; with them it is never a pooled one, nor will it be; may be NULL. NULL: no descriptor, port or memory, or refused at once; errno says. */
+ * on_fail; with them it is never a pooled one, nor will it be; may be NULL. NULL: no descriptor, port or memory, or refused at
+ * once; errno says. */
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
 		   const struct up_times *times, const struct span *preface);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
