@@ -82,6 +82,7 @@ struct conf_bind {
 	struct conf_origin at;
 	unsigned id;			/* running number over all binds of the conf: the listener slot group */
 };
+enum conf_proxy_protocol { CONF_PROXY_OFF, CONF_PROXY_OPTIONAL, CONF_PROXY_REQUIRED };
 struct conf_listen {
 	uint32_t magic;
 	struct span name;
@@ -94,6 +95,7 @@ struct conf_listen {
 	struct net *trusted;
 	unsigned ntrusted;
 	struct span client_ip_header;
+	enum conf_proxy_protocol proxy_protocol;
 	int64_t header_timeout, body_timeout, idle_timeout, send_timeout;
 	int64_t max_header_size, max_requests;
 	int64_t max_body_size;		/* layered */
@@ -163,6 +165,7 @@ struct conf_upstream {
 	int64_t keepalive_timeout;
 	unsigned max_queue;
 	int64_t queue_timeout;
+	unsigned send_proxy;		/* version of the PROXY header that opens connections; 0: none */
 	int64_t resolve_min, resolve_max;	/* bounds on the TTL of host names */
 	int64_t timeouts[CONF_T__N];	/* layered */
 

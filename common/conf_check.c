@@ -98,6 +98,8 @@ static const char *upstream_no_effect(const struct conf_upstream *u, enum opt_id
 		return "tls is off";
 	if (!u->tls_verify && id == OPT_upstream_tls_ca)
 		return "tls_verify is off";
+	if (u->send_proxy != 0 && (id == OPT_upstream_keepalive || id == OPT_upstream_keepalive_timeout))
+		return "connections with a PROXY header are never used again";
 	if (u->max_fails == 0 && (id == OPT_upstream_fail_timeout || id == OPT_upstream_max_ejected))
 		return "max_fails is 0";
 	return NULL;

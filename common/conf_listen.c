@@ -126,6 +126,7 @@ void conf_fill_listen(struct scope *sc, struct conf_listen *l)
 	l->exclusive = conf_bool(sc, OPT_listen_exclusive) || l->redirect_https != 0;
 	l->trusted = conf_nets(sc, OPT_listen_trusted_proxies, &l->ntrusted);
 	l->client_ip_header = client_ip_header(sc);
+	l->proxy_protocol = (enum conf_proxy_protocol)conf_choice(sc, OPT_listen_proxy_protocol);
 	l->header_timeout = conf_number(sc, OPT_listen_header_timeout);
 	l->body_timeout = conf_number(sc, OPT_listen_body_timeout);
 	l->idle_timeout = conf_number(sc, OPT_listen_idle_timeout);
@@ -144,5 +145,8 @@ void conf_read_listen(struct load *ld, struct sect *s)
 	conf_scope(ld, s, &sc);
 	read_binds(&sc, l);
 	conf_fill_listen(&sc, l);
+	if (l->proxy_protocol != CONF_PROXY_OFF && l->ntrusted == 0)
+		conf_error(ld, conf_value(&sc, OPT_listen_proxy_protocol)->e,
+			   "nobody may send a PROXY header: trusted_proxies names the proxies that may");
 	conf_logging(&sc, &ld->listen_logs[l->id]);
 }

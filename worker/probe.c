@@ -16,6 +16,7 @@
 
 #include "common/obj.h"
 #include "common/sock.h"
+#include "worker/io/proxy_protocol.h"
 
 #define IN_FIRST 2048
 #define INTERIMS_MAX 10
@@ -295,6 +296,8 @@ void probe_start(struct probe *p, const struct addr *a)
 		return;
 	}
 	p->running = true;
+	if (p->up->send_proxy != 0)
+		conn_preface(&p->conn, proxy_protocol_own(p->up->send_proxy));
 	if (p->up->check == CONF_CHECK_HTTP && !make_request(p)) {
 		done_badly(p, ENOMEM, "no memory for a check");
 		return;

@@ -19,6 +19,7 @@ struct bad_case {
 #define GET "GET / HTTP/1.1\r\n"
 #define POST "POST / HTTP/1.1\r\n" HOST
 #define END "\r\n"
+#define ASKING(protocol) HOST "Connection: upgrade\r\nUpgrade: " protocol "\r\n"
 #define OK "HTTP/1.1 200 OK\r\n"
 
 static struct parsed got;
@@ -169,6 +170,39 @@ START_TEST(reads_the_connection)
 	ck_assert_str_eq(fields(), "Host: a|");
 	request("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n" END);
 	ck_assert(!got.head.upgrade);
+}
+END_TEST
+
+START_TEST(tunnels)
+{
+	static const char *const never[] = {
+		"h2c", "H2C", "foo, h2c", "h2", "HTTP/2.0", "http/1.1", "TLS/1.0", "tls", "a b", ",a", "a,,b", "a/", "/1",
+		"a/1/2", "\"a\""
+	};
+	char text[256];
+
+	request(GET ASKING("websocket") END);
+	ck_assert(got.head.upgrade && got.head.tunnel);
+	request(GET ASKING("foo/2.1 , bar") END);
+	ck_assert(got.head.tunnel);
+	request(GET ASKING("foo") "Upgrade: h2c\r\n" END);
+	ck_assert(got.head.tunnel);
+	ck_span_eq(got.head.upgrade_to, "foo");
+	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+		snprintf(text, sizeof(text), GET ASKING("%s") END, never[i]);
+		request(text);
+		ck_assert_msg(got.head.upgrade && !got.head.tunnel, "%s", never[i]);
+	}
+	request(GET ASKING("websocket") "Content-Length: 0\r\n" END);
+	ck_assert(got.head.upgrade && !got.head.tunnel);
+	request(GET ASKING("websocket") "Transfer-Encoding: chunked\r\n" END);
+	ck_assert(got.head.upgrade && !got.head.tunnel);
+	request("POST / HTTP/1.1\r\n" ASKING("websocket") END);
+	ck_assert(got.head.upgrade && !got.head.tunnel);
+	request("GET / HTTP/1.0\r\n" ASKING("websocket") END);
+	ck_assert(!got.head.upgrade && !got.head.tunnel);
+	request(GET HOST "Upgrade: websocket\r\n" END);
+	ck_assert(!got.head.tunnel);
 }
 END_TEST
 
@@ -556,6 +590,6 @@ START_TEST(trailers)
 END_TEST
 
 UNIT("h1_parse", reads_a_request, stops_at_the_end_of_the_head, waits_for_the_rest, decides_the_request_body,
-     reads_the_connection, reads_expectations, target_wins_over_host, drops_disguised_fields, refuses_requests,
+     reads_the_connection, tunnels, reads_expectations, target_wins_over_host, drops_disguised_fields, refuses_requests,
      refuses_every_control_byte, limits, long_field_past_the_scan, survives_no_memory, reads_a_response,
      responses_without_body, reads_how_long_an_idle_connection_is_kept, refuses_responses, trailers)

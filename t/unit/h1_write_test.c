@@ -115,6 +115,31 @@ START_TEST(responses)
 }
 END_TEST
 
+START_TEST(upgrades)
+{
+	struct h1_out how = { .proto = PROTO_HTTP11, .upgrade = true };
+
+	fresh();
+	head.method = METHOD_GET;
+	head.path = SPAN("/");
+	head.upgrade_to = SPAN("foo/1, websocket");
+	head_add(&head, SPAN("Host"), SPAN("a"));
+	ck_assert_str_eq(written(true, how), "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n"
+					     "Upgrade: foo/1, websocket\r\n\r\n");
+	how.upgrade = false;
+	ck_assert_str_eq(written(true, how), "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+	head_init(&head, &arena);
+	head.status = 101;
+	head.body = BODY_TUNNEL;
+	head.upgrade_to = SPAN("websocket");
+	how.upgrade = true;
+	how.date = SPAN("now");
+	ck_assert_str_eq(written(false, how), "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+					      "Upgrade: websocket\r\n\r\n");
+	done();
+}
+END_TEST
+
 START_TEST(responses_without_framing)
 {
 	struct h1_out plain = { .proto = PROTO_HTTP11, .chunked = true };
@@ -206,4 +231,4 @@ START_TEST(reads_back)
 }
 END_TEST
 
-UNIT("h1_write", requests, responses, responses_without_framing, chunk_heads, last_chunks, reads_back)
+UNIT("h1_write", requests, responses, upgrades, responses_without_framing, chunk_heads, last_chunks, reads_back)

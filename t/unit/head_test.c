@@ -228,5 +228,17 @@ START_TEST(reasons_and_bytes)
 }
 END_TEST
 
+START_TEST(switches)
+{
+	ck_assert(head_upgrade_matches(SPAN("websocket"), SPAN("WebSocket")));
+	ck_assert(head_upgrade_matches(SPAN("a/1, b"), SPAN("b")));
+	ck_assert(!head_upgrade_matches(SPAN("a/1, b"), SPAN("a")));
+	ck_assert(!head_upgrade_matches(SPAN("a, b"), SPAN("a, b")));
+	ck_assert(!head_upgrade_matches(SPAN("a"), SPAN("")));
+	ck_assert(!head_upgrade_matches(SPAN(""), SPAN("a")));
+	ck_assert(!head_upgrade_matches(SPAN(","), SPAN("")));
+}
+END_TEST
+
 UNIT("head", every_name_is_found, knows_disguises, adds_and_finds, removes, sets, grows_and_says_when_full,
-     finds_tokens, strips_hop_by_hop, methods, reasons_and_bytes)
+     finds_tokens, strips_hop_by_hop, methods, reasons_and_bytes, switches)

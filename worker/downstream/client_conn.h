@@ -22,6 +22,7 @@
 #define DRAIN_BYTES 65536		/* unread request body that is read off to keep the connection */
 
 enum client_state {
+	CLIENT_PROXY,			/* a PROXY header is to come first */
 	CLIENT_IDLE,			/* between requests, no byte of the next one yet */
 	CLIENT_HEAD,			/* a head is coming in */
 	CLIENT_BUSY,			/* an exchange is under way */
@@ -38,6 +39,7 @@ struct message {
 	struct h1_wire wire;
 	bool chunked;			/* the answer is chunked */
 	bool framed;			/* its end can be told without closing */
+	bool tunnel;			/* behind a 101 */
 	bool no_body;			/* answers HEAD: body batches are dropped */
 	bool sent_held;			/* exchange_on_sent() is owed */
 	bool continued;			/* 100 Continue was sent, or body came without it */
@@ -52,6 +54,7 @@ struct client {
 	struct env *env;
 	const struct conf_listen *listen;
 	struct addr peer;
+	struct addr local;		/* where the client connected to, as far as we are told */
 	uint16_t local_port;
 	uint8_t state;			/* enum client_state */
 	bool keep;			/* another request may follow */
@@ -85,6 +88,11 @@ void client_run(struct client *c);
 void client_head_timeout(struct client *c);
 /* It spoke in clear where TLS is spoken: 400 and the end. */
 void client_was_clear(struct client *c);
+/* down_proxy.c: reads the PROXY header. True: the state is another; false: wait, or the connection is over. */
+bool client_proxy_run(struct client *c);
+void client_proxy_late(struct client *c);
+/* down.c: begins TLS where the listener speaks it. False: no memory. */
+bool client_secure(struct client *c);
 /* Writes what there is to write. */
 void client_flush(struct client *c);
 /* Drops the bytes of a request batch that the exchange took. */

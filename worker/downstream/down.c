@@ -7,6 +7,8 @@
  */
 #include "worker/downstream/down.h"
 
+#include <sys/socket.h>
+
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
@@ -16,6 +18,9 @@ void down_init(struct down *d, struct env *e)
 {
 	d->env = e;
 	d->next_id = 0;
+	d->ask_local = false;
+	for (unsigned i = 0; i < e->conf->nupstreams; i++)
+		d->ask_local |= e->conf->upstreams[i]->send_proxy != 0;
 	slab_init(&d->clients, "client", sizeof(struct client));
 }
 
@@ -51,10 +56,13 @@ void client_set_deadline(struct client *c)
 	case CLIENT_IDLE:
 		ms = left_of(c, c->requests ? l->idle_timeout : l->header_timeout);
 		break;
+	case CLIENT_PROXY:
 	case CLIENT_HEAD:
 		ms = left_of(c, l->header_timeout);
 		break;
 	case CLIENT_BUSY:
+		if (c->msg && c->msg->tunnel)
+			break;		/* the exchange knows both directions */
 		if (c->msg && !h1_send_empty(&c->msg->send))
 			ms = (uint64_t)l->send_timeout;
 		else if (c->x->body_wanted && !c->held)
@@ -103,6 +111,9 @@ static void client_on_deadline(struct conn *conn)
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	switch ((enum client_state)c->state) {
+	case CLIENT_PROXY:
+		client_proxy_late(c);
+		break;
 	case CLIENT_HEAD:
 		client_head_timeout(c);
 		break;
@@ -126,6 +137,16 @@ static void client_on_deadline(struct conn *conn)
 	case CLIENT_DEAD:
 		break;
 	}
+}
+
+bool client_secure(struct client *c)
+{
+	struct env *e = c->env;
+
+	if (!c->listen->tls)
+		return true;
+	c->securing = tls_accept(&c->conn, &e->tls, e->tls_servers[c->listen->id]);
+	return c->securing;
 }
 
 /* The handshake is over. False: and so is the connection. */
@@ -156,6 +177,15 @@ static bool client_secured(struct client *c)
 	return true;
 }
 
+/* Its connection is lost and the exchange with it. In a tunnel that has had its last bytes from the server, both ends being
+ * closed looks the same; there only reading tells. */
+static bool client_left(const struct client *c)
+{
+	if (!c->conn.broken || c->state != CLIENT_BUSY)
+		return false;
+	return !c->msg->tunnel || c->x->resp_state != RESP_DONE;
+}
+
 static void client_on_ready(struct conn *conn)
 {
 	struct client *c = container_of(conn, struct client, conn);
@@ -164,7 +194,7 @@ static void client_on_ready(struct conn *conn)
 	panic_note()->conn = conn->id;
 	if (c->securing && !client_secured(c))
 		return;
-	if (conn->broken && c->state == CLIENT_BUSY) {
+	if (client_left(c)) {
 		exchange_on_client_gone(c->x, REASON_CLIENT_ABORT);
 		return;
 	}
@@ -186,6 +216,39 @@ static void client_later(struct task *t)
 		client_run(c);
 }
 
+/* Only who is trusted may tell whose connection it is. False: nobody else may come at all. */
+static bool first_state(struct client *c)
+{
+	const struct conf_listen *l = c->listen;
+	char ip[ADDR_TEXT];
+
+	c->state = CLIENT_IDLE;
+	if (l->proxy_protocol == CONF_PROXY_OFF)
+		return true;
+	if (nets_have(l->trusted, l->ntrusted, &c->peer)) {
+		c->state = CLIENT_PROXY;
+		return true;
+	}
+	if (l->proxy_protocol == CONF_PROXY_OPTIONAL)
+		return true;
+	addr_ip_text(&c->peer, ip, sizeof(ip));
+	log_info("client %s: not one of trusted_proxies, where a PROXY header is required", ip);
+	shm_count_reason(c->env->shm, REASON_DENIED);
+	return false;
+}
+
+/* A listener on every address does not know on which of them a client came. */
+static void find_local(struct client *c, int fd, const struct addr *listens)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	c->local = *listens;
+	c->local_port = listens->port;
+	if (c->down->ask_local && getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		addr_from_sockaddr(&c->local, (struct sockaddr *)&ss, len);
+}
+
 static const struct conn_ops client_conn_ops = { client_on_ready, client_on_deadline };
 
 bool down_accept(struct down *d, int fd, const struct addr *peer, const struct addr *local,
@@ -201,17 +264,16 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	c->env = e;
 	c->listen = listen;
 	c->peer = *peer;
-	c->local_port = local->port;
-	if (!conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+	find_local(c, fd, local);
+	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
 		slab_put(&d->clients, c);
 		return false;
 	}
-	if (listen->tls && !tls_accept(&c->conn, &e->tls, e->tls_servers[listen->id])) {
+	if (c->state != CLIENT_PROXY && !client_secure(c)) {
 		conn_close(&c->conn);
 		slab_put(&d->clients, c);
 		return true;
 	}
-	c->securing = listen->tls;
 	c->conn.id = ++d->next_id;
 	task_init(&c->later, client_later);
 	list_init(&c->node);
@@ -219,7 +281,6 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	e->nconns++;
 	shm_count(e->shm, STAT_CONNS, 1);
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, 1);
-	c->state = CLIENT_IDLE;
 	c->since_ms = e->loop->now_ms;
 	client_set_deadline(c);
 	return true;
@@ -230,7 +291,7 @@ void down_drain(struct down *d, uint64_t grace_ms)
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
 
-		if (c->state == CLIENT_IDLE)
+		if (c->state == CLIENT_IDLE || c->state == CLIENT_PROXY)
 			conn_deadline(&c->conn, grace_ms ? grace_ms : 1);
 	}
 }

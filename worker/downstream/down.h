@@ -16,11 +16,12 @@ struct down {
 	struct env *env;
 	struct slab clients;
 	uint64_t next_id;
+	bool ask_local;			/* some server is told where clients connected to */
 };
 
 void down_init(struct down *d, struct env *e);
 void down_fini(struct down *d);
-/* Takes over an accepted descriptor. False: no memory; the descriptor is still the caller's. */
+/* Takes over an accepted descriptor. False: no memory, or not wanted; the descriptor is still the caller's. */
 bool down_accept(struct down *d, int fd, const struct addr *peer, const struct addr *local,
 		 const struct conf_listen *listen);
 /* env->draining was set: idle connections get `grace_ms` for a request that is on its way, busy ones close after their

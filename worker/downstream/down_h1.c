@@ -88,6 +88,7 @@ static struct exchange *client_begin(struct client *c)
 	x->listen = c->listen;
 	x->tls = tls_of(&c->conn);
 	x->peer = c->peer;
+	x->local = &c->local;
 	x->local_port = c->local_port;
 	m = arena_zalloc(&x->arena, sizeof(*m));
 	must(m != NULL);		/* the arena is empty, its limit far larger */
@@ -258,8 +259,12 @@ static bool run_body(struct client *c)
 			exchange_fail(x, c->in ? REASON_BAD_REQUEST : REASON_NO_MEMORY);
 			return true;
 		case GOT_END:
-			exchange_on_client_gone(x, REASON_CLIENT_ABORT);
-			return true;
+			if (!c->msg->tunnel || c->conn.error != 0) {
+				exchange_on_client_gone(x, REASON_CLIENT_ABORT);
+				return true;
+			}
+			b->last = true;
+			break;
 		case GOT_NOTHING:
 			return false;
 		}
@@ -337,6 +342,8 @@ static bool run_linger(struct client *c)
 static bool run_step(struct client *c)
 {
 	switch ((enum client_state)c->state) {
+	case CLIENT_PROXY:
+		return client_proxy_run(c);
 	case CLIENT_IDLE:
 	case CLIENT_HEAD:
 		return run_head(c);

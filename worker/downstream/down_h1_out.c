@@ -14,6 +14,8 @@ static void client_drained(struct client *c)
 {
 	if (c->msg->sent_held) {
 		c->msg->sent_held = false;
+		if (c->msg->tunnel && c->x->resp_last)
+			conn_shut(&c->conn);
 		exchange_on_sent(c->x);
 	}
 }
@@ -84,7 +86,7 @@ static bool may_keep(const struct client *c)
 {
 	const struct exchange *x = c->x;
 
-	if (c->env->draining || !c->msg->wire.keep_alive || !c->msg->framed || c->eof)
+	if (c->env->draining || x->tunnel || !c->msg->wire.keep_alive || !c->msg->framed || c->eof)
 		return false;
 	if (c->listen->max_requests && c->requests >= (uint64_t)c->listen->max_requests)
 		return false;
@@ -106,11 +108,13 @@ static void side_head(struct exchange *x)
 
 	m->no_body = x->req.method == METHOD_HEAD;
 	m->chunked = unsized && !old && !m->no_body;
-	m->framed = !unsized || m->chunked || m->no_body;
+	m->tunnel = h->body == BODY_TUNNEL;
+	m->framed = (!unsized || m->chunked || m->no_body) && !m->tunnel;
 	c->keep = may_keep(c);
 	o.chunked = m->chunked;
 	o.to_head = m->no_body;
 	o.close = !c->keep;
+	o.upgrade = m->tunnel;
 	o.keep_alive = c->keep && old;
 	b = h1_send_room(&m->send, &c->env->bufs, h1_head_size(h));
 	if (b == NULL) {
@@ -118,7 +122,11 @@ static void side_head(struct exchange *x)
 		return;
 	}
 	b->end += (uint32_t)h1_write_response(h, &o, buf_tail(b), buf_room(b));
-	if (h->body == BODY_NONE)
+	if (m->tunnel) {
+		h1_body_init(&c->body, BODY_TUNNEL, 0);
+		c->body_open = m->continued = true;
+	}
+	if (h->body == BODY_NONE || m->tunnel)
 		client_flush(c);
 	else
 		loop_defer(c->env->loop, &c->later);
@@ -134,8 +142,13 @@ static enum take side_body(struct exchange *x, const struct batch *b)
 		return TAKEN;
 	}
 	client_flush(c);
-	if (x->ended || h1_send_empty(&m->send))
+	if (x->ended)
 		return TAKEN;
+	if (h1_send_empty(&m->send)) {
+		if (m->tunnel && b->last)
+			conn_shut(&c->conn);
+		return TAKEN;
+	}
 	m->sent_held = true;
 	return HELD;
 }
@@ -195,7 +208,7 @@ static void side_done(struct exchange *x)
 	c->x = NULL;
 	c->msg = NULL;
 	loop_cancel(&c->later);
-	if (failed || c->conn.fd < 0) {
+	if (failed || x->tunnel || c->conn.fd < 0) {
 		client_close(c);
 		return;
 	}

@@ -26,11 +26,12 @@ static void set_req_state(struct exchange *x, enum req_state s)
 	static const unsigned allowed[] = {
 		[REQ_HEAD] = 1 << REQ_BODY | 1 << REQ_DONE | 1 << REQ_FAILED,
 		[REQ_BODY] = 1 << REQ_DONE | 1 << REQ_FAILED,
-		[REQ_DONE] = 0,
+		[REQ_DONE] = 1 << REQ_BODY,	/* where a tunnel opens */
 		[REQ_FAILED] = 0,
 	};
 
 	must(allowed[x->req_state] >> s & 1);
+	must(x->req_state != REQ_DONE || x->tunnel);
 	x->req_state = s;
 }
 
@@ -40,11 +41,12 @@ static void set_resp_state(struct exchange *x, enum resp_state s)
 		[RESP_WAIT] = 1 << RESP_HEAD | 1 << RESP_FAILED,
 		[RESP_HEAD] = 1 << RESP_BODY | 1 << RESP_DONE | 1 << RESP_FAILED,
 		[RESP_BODY] = 1 << RESP_DONE | 1 << RESP_FAILED,
-		[RESP_DONE] = 0,
+		[RESP_DONE] = 1 << RESP_FAILED,	/* a tunnel, in its other direction */
 		[RESP_FAILED] = 0,
 	};
 
 	must(allowed[x->resp_state] >> s & 1);
+	must(x->resp_state != RESP_DONE || x->tunnel);
 	x->resp_state = s;
 }
 
@@ -88,7 +90,7 @@ static void on_request_timeout(struct timer *t)
 	struct exchange *x = container_of(t, struct exchange, timer);
 
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
-	exchange_fail(x, REASON_REQUEST_TIMEOUT);
+	exchange_fail(x, x->tunnel ? REASON_TUNNEL_TIMEOUT : REASON_REQUEST_TIMEOUT);
 }
 
 struct exchange *exchange_new(struct env *e, const struct side_ops *side, void *side_owner)
@@ -129,7 +131,7 @@ static void count_end(struct exchange *x)
 {
 	struct shm *shm = x->env->shm;
 
-	if (x->status >= 200 && x->status < 600)
+	if (x->status >= 100 && x->status < 600)
 		shm_count(shm, (enum stat_id)(STAT_STATUS_1XX + x->status / 100 - 1), 1);
 	shm_count_reason(shm, x->reason);
 	shm_gauge(shm, STAT_ACTIVE_EXCHANGES, -1);
@@ -151,13 +153,43 @@ static void exchange_end(struct exchange *x)
 	x->ended = true;
 	timer_stop(&x->env->loop->wheel, &x->timer);
 	cancel_handler(x);
-	if (x->reason == REASON_NONE && x->req.upgrade)
+	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
 	count_end(x);
 	x->side->done(x);
 	panic_note()->exchange = 0;
 	loop_bury(x->env->loop, &x->grave, exchange_bury);
+}
+
+/* ---- tunnels ---- */
+
+/* Bytes pass: silence begins anew. */
+static void tunnel_moves(struct exchange *x)
+{
+	if (x->tunnel && x->tunnel_ms)
+		timer_set(&x->env->loop->wheel, &x->timer, x->env->loop->now_ms + x->tunnel_ms);
+}
+
+/* What the route allows for the whole request does not count for a tunnel. */
+static void tunnel_open(struct exchange *x)
+{
+	int64_t up = x->upstream ? x->upstream->timeouts[CONF_T_TUNNEL] : CONF_UNSET;
+
+	x->tunnel = true;
+	x->tunnel_ms = (uint64_t)conf_pick(x->route->timeouts[CONF_T_TUNNEL], up,
+					   x->env->conf->general.timeouts[CONF_T_TUNNEL]);
+	timer_stop(&x->env->loop->wheel, &x->timer);
+	tunnel_moves(x);
+	set_req_state(x, REQ_BODY);
+}
+
+/* The client's direction is over, down to the server. */
+static void tunnel_client_done(struct exchange *x)
+{
+	x->tunnel_sent = true;
+	if (x->resp_state == RESP_DONE)
+		exchange_end(x);
 }
 
 /* ---- the way in ---- */
@@ -282,7 +314,8 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	must(x->body_wanted && x->req_state == REQ_BODY && x->handler);
 	x->bytes_in += b->bytes;
-	if (x->max_body && x->bytes_in > x->max_body) {
+	tunnel_moves(x);
+	if (x->max_body && x->bytes_in > x->max_body && !x->tunnel) {
 		exchange_fail(x, REASON_BODY_TOO_LARGE);
 		return TAKEN;
 	}
@@ -291,17 +324,26 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 		x->body_wanted = false;
 	}
 	t = x->handler->body(x, b);
-	if (!x->ended && t == HELD)
+	if (x->ended)
+		return t;
+	if (t == HELD)
 		x->body_wanted = false;
+	else if (x->tunnel && x->req_state == REQ_DONE)
+		tunnel_client_done(x);
 	return t;
 }
 
 void exchange_want_body(struct exchange *x)
 {
+	bool was_last = x->tunnel && x->req_state == REQ_DONE;
+
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
+	tunnel_moves(x);
 	if (x->req_state == REQ_BODY)
 		x->body_wanted = true;
 	x->side->want_body(x);
+	if (was_last && !x->ended)
+		tunnel_client_done(x);
 }
 
 /* ---- the way out ---- */
@@ -317,7 +359,8 @@ void exchange_interim(struct exchange *x, const struct head *h)
 static void answer_whole(struct exchange *x)
 {
 	set_resp_state(x, RESP_DONE);
-	exchange_end(x);
+	if (!x->tunnel || x->tunnel_sent)
+		exchange_end(x);
 }
 
 void exchange_send_head(struct exchange *x, bool own)
@@ -331,6 +374,8 @@ void exchange_send_head(struct exchange *x, bool own)
 	}
 	x->status = x->resp.status;
 	set_resp_state(x, RESP_HEAD);
+	if (x->resp.body == BODY_TUNNEL)
+		tunnel_open(x);
 	x->side->head(x);
 	if (!x->ended && x->resp.body == BODY_NONE)
 		answer_whole(x);
@@ -346,6 +391,7 @@ enum take exchange_send_body(struct exchange *x, const struct batch *b)
 		set_resp_state(x, RESP_BODY);
 	must(x->resp_state == RESP_BODY);
 	x->bytes_out += b->bytes;
+	tunnel_moves(x);
 	x->resp_held = true;
 	x->resp_last = b->last;
 	t = x->side->body(x, b);
@@ -364,6 +410,7 @@ void exchange_on_sent(struct exchange *x)
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	must(x->resp_held);
 	x->resp_held = false;
+	tunnel_moves(x);
 	if (x->resp_last)
 		answer_whole(x);
 	else if (x->handler)

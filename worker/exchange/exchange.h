@@ -44,6 +44,8 @@ struct exchange {
 	bool resp_held;			/* the side holds a response batch */
 	bool resp_last;			/* it is the last one */
 	bool handler_started;
+	bool tunnel;			/* it became one */
+	bool tunnel_sent;		/* the handler has done with the client's last batch */
 
 	const struct side_ops *side;
 	void *side_owner;		/* the client connection or stream */
@@ -55,8 +57,9 @@ struct exchange {
 	const struct tls *tls;		/* what its connection met; NULL: in clear */
 	const struct conf_route *route;	/* NULL: none */
 	struct route_match match;
-	struct addr peer;		/* the transport's */
+	struct addr peer;		/* the transport's, or whom a PROXY header named */
 	struct addr client;		/* rightmost address that is not a trusted proxy; port 0 when told by a proxy */
+	const struct addr *local;	/* where the client connected to; NULL: not known */
 	uint16_t local_port;
 	bool peer_trusted;
 	struct head req, resp;
@@ -78,12 +81,13 @@ struct exchange {
 	uint64_t queue_us, connect_us, header_us;	/* phase times; header_us from t_start_us */
 	uint64_t bytes_in, bytes_out;	/* bodies */
 	uint64_t max_body;		/* 0: no limit */
-	struct timer timer;		/* route's timeout for the whole request */
+	struct timer timer;		/* route's timeout for the whole request; of a tunnel, its silence */
+	uint64_t tunnel_ms;		/* tunnel_timeout; 0: none */
 };
 
 /* --- for the client side --- */
 
-/* A new exchange with empty heads in its arena. NULL: no memory. The side fills req, listen, peer, local_port,
+/* A new exchange with empty heads in its arena. NULL: no memory. The side fills req, listen, peer, local, local_port,
  * request_line, then calls exchange_start(). */
 struct exchange *exchange_new(struct env *e, const struct side_ops *side, void *side_owner);
 /* The request head is whole: finds the client address and the route, runs filters, starts the handler. The answer may be

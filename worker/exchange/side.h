@@ -7,6 +7,9 @@
  * were read into. A receiver answers TAKEN (the bytes are its own business now, the
  * next batch may come) or HELD (the spans must stay as they are until it asks
  * for more). At most one batch is in flight each way.
+ *
+ * An answer of status 101 whose body is BODY_TUNNEL opens a tunnel: from then on both bodies are opaque bytes, and the
+ * exchange ends when both have had their last batch. Until then a request that asks for one is as any other without body.
  */
 #ifndef WORKER_EXCHANGE_SIDE_H
 #define WORKER_EXCHANGE_SIDE_H
@@ -25,7 +28,7 @@ struct side_ops {
 	/* Sends an interim answer (1xx) now. */
 	void (*interim)(struct exchange *x, const struct head *h);
 	/* Takes x->resp as the final head. It may wait in the output until a body batch or the end of the turn. With BODY_NONE the
-	 * answer is whole now. */
+	 * answer is whole now. With BODY_TUNNEL the request gets a body from here on, which comes when it is wanted. */
 	void (*head)(struct exchange *x);
 	/* More body; b->last ends it, with b->trailers if any. HELD: exchange_on_sent() comes later. */
 	enum take (*body)(struct exchange *x, const struct batch *b);

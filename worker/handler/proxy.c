@@ -16,6 +16,7 @@
 #include "common/obj.h"
 #include "worker/exchange/vars.h"
 #include "worker/handler/handlers.h"
+#include "worker/io/proxy_protocol.h"
 #include "worker/upstream/health.h"
 
 static const struct up_ops proxy_up_ops;
@@ -124,6 +125,23 @@ static bool final_head(struct proxy *p)
 	return up_send_head(p->up, &x->req, &x->resp);
 }
 
+/* The PROXY header, where the upstream wants one. False: no memory. */
+static bool make_hello(struct proxy *p)
+{
+	static const struct addr unknown;
+	struct exchange *x = p->x;
+	const struct addr *local = x->local ? x->local : &unknown;
+	char text[PROXY_PROTOCOL_OUT_MAX];
+	size_t n;
+
+	p->hello = SPAN("");
+	if (p->conf->send_proxy == 0)
+		return true;
+	n = proxy_protocol_write(p->conf->send_proxy, &x->client, local, text);
+	p->hello = arena_span(&x->arena, span_make(text, n));
+	return p->hello.p != NULL;
+}
+
 static void on_timer(struct timer *t)
 {
 	struct proxy *p = container_of(t, struct proxy, timer);
@@ -143,10 +161,14 @@ static void try_begin(struct proxy *p, struct server *s)
 
 	p->server = s;
 	p->fresh = false;
+	if (!make_hello(p)) {
+		exchange_fail(x, REASON_NO_MEMORY);
+		return;
+	}
 	x->server = s->name;
 	x->tries++;
 	p->try_us = x->env->loop->now_us;
-	p->up = up_open(&x->env->pool, s, reuse, &proxy_up_ops, p, &times);
+	p->up = up_open(&x->env->pool, s, reuse, &proxy_up_ops, p, &times, p->hello.n ? &p->hello : NULL);
 	if (p->up == NULL) {
 		enum reason why = open_failure(errno);
 
@@ -288,6 +310,8 @@ static void on_head(struct up *u)
 	if (proxy_retry_status(p, x->resp.status) || intercept(p, x->resp.status))
 		return;
 	exchange_send_head(x, false);
+	if (x->tunnel && !x->ended)
+		proxy_body_tunnel(p);
 }
 
 static enum take on_body(struct up *u, const struct batch *b)
@@ -313,7 +337,8 @@ static void on_fail(struct up *u, enum reason why)
 	bool stale = u->stale, arrived = u->req_written;
 
 	OBJ_CHECK(p, PROXY_MAGIC);
-	if (!stale && why != REASON_NO_MEMORY) {
+	/* How a tunnel ends says nothing about whether its server is well. */
+	if (!stale && why != REASON_NO_MEMORY && !x->tunnel) {
 		health_report(p->server, false, x->env->loop->now_ms);
 		pick_tried(&p->ask, p->server);
 		log_info("upstream %.*s, server %.*s: %s", SPAN_FMT(p->conf->name), SPAN_FMT(p->server->name),

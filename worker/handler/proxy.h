@@ -24,6 +24,7 @@ struct proxy {
 	uint64_t wait_us;		/* when waiting began */
 	uint64_t try_us;		/* when the try began */
 	struct server *server;		/* picked: its active count is ours to give back */
+	struct span hello;		/* the PROXY header that servers get; empty: none */
 	struct up *up;			/* NULL between tries */
 	struct timer timer;		/* back-off before a retry, or patience for 100 Continue */
 	enum { PROXY_TIMER_RETRY, PROXY_TIMER_EXPECT } timer_for;
@@ -54,6 +55,8 @@ void proxy_release(struct proxy *p);
 void proxy_body_start(struct proxy *p);
 /* The batch in flight is out. */
 void proxy_body_sent(struct proxy *p);
+/* The tunnel is open: asks the client for its bytes, and keeps none. */
+void proxy_body_tunnel(struct proxy *p);
 enum take proxy_body(struct exchange *x, const struct batch *b);
 /* Every byte of body received so far could be sent again. */
 bool proxy_body_replayable(const struct proxy *p);

@@ -42,6 +42,20 @@ static void keep_batch(struct proxy *p, const struct batch *b)
 		must(buf_add(p->keep, b->v[i]));
 }
 
+static void ask_for_more(struct proxy *p)
+{
+	if (p->body_whole && !p->x->tunnel)
+		return;
+	p->body_asked = true;
+	exchange_want_body(p->x);
+}
+
+void proxy_body_tunnel(struct proxy *p)
+{
+	keep_forget(p);
+	ask_for_more(p);
+}
+
 enum take proxy_body(struct exchange *x, const struct batch *b)
 {
 	struct proxy *p = x->handler_state;
@@ -54,14 +68,6 @@ enum take proxy_body(struct exchange *x, const struct batch *b)
 		p->trailers = b->trailers;
 	}
 	return up_send_body(p->up, b);
-}
-
-static void ask_for_more(struct proxy *p)
-{
-	if (p->body_whole)
-		return;
-	p->body_asked = true;
-	exchange_want_body(p->x);
 }
 
 void proxy_body_sent(struct proxy *p)

@@ -27,6 +27,7 @@ void h1_body_init(struct h1_body *b, enum body_kind kind, uint64_t length)
 		b->left = 0;
 		break;
 	case BODY_CLOSE:
+	case BODY_TUNNEL:
 		b->state = H1B_CLOSE;
 		break;
 	}

@@ -173,6 +173,33 @@ static void set_length(struct head *h, uint64_t length)
 	h->length = length;
 }
 
+/* Protocols that would bring requests into a tunnel, where no rule sees them. */
+static bool is_http(struct span protocol)
+{
+	struct span name = span_cut(&protocol, '/');
+
+	return span_caseeq(name, SPAN("h2c")) || span_caseeq(name, SPAN("h2")) || span_caseeq(name, SPAN("http")) ||
+	       span_caseeq(name, SPAN("tls"));
+}
+
+/* Every protocol of the list is a name, perhaps with a version (RFC 9110 7.8), and none is HTTP itself. */
+static bool may_tunnel(const struct head *h)
+{
+	struct span rest = h->upgrade_to;
+
+	if (!h->upgrade || h->method != METHOD_GET || h->body != BODY_NONE || h->has_length)
+		return false;
+	while (rest.n > 0) {
+		struct span version = span_trim(span_cut(&rest, ','));
+		struct span all = version;
+		struct span name = span_cut(&version, '/');
+
+		if (!field_name_ok(name) || (name.n < all.n && !field_name_ok(version)) || is_http(all))
+			return false;
+	}
+	return true;
+}
+
 static void connection_state(const struct h1_fields *x, struct h1_wire *w)
 {
 	w->close = x->close;
@@ -205,6 +232,7 @@ enum h1_bad h1_parse_request(struct head *h, struct h1_wire *w, char *head, size
 	h->upgrade = x.upgrade && h->upgrade_to.n > 0 && h->proto == PROTO_HTTP11;
 	if (!h->upgrade)
 		h->upgrade_to = span_make(NULL, 0);
+	h->tunnel = may_tunnel(h);
 	if (h->known[HDR_EXPECT]) {
 		if (!span_caseeq(head_get(h, HDR_EXPECT), SPAN("100-continue")))
 			return H1_BAD_EXPECT;

@@ -74,12 +74,16 @@ static void put_fields(struct out *o, const struct head *h, enum hdr_id except)
 	}
 }
 
-static void put_connection(struct out *o, const struct h1_out *how)
+static void put_connection(struct out *o, const struct head *h, const struct h1_out *how)
 {
-	if (how->close)
+	if (how->upgrade) {
+		put(o, SPAN("Connection: upgrade\r\n"));
+		put_field(o, SPAN("Upgrade"), h->upgrade_to);
+	} else if (how->close) {
 		put(o, SPAN("Connection: close\r\n"));
-	else if (how->keep_alive)
+	} else if (how->keep_alive) {
 		put(o, SPAN("Connection: keep-alive\r\n"));
+	}
 }
 
 static size_t finish(struct out *o, const char *start)
@@ -96,7 +100,7 @@ static struct span version(const struct h1_out *how)
 
 size_t h1_head_size(const struct head *h)
 {
-	size_t n = FIXED_SIZE + h->method_text.n + h->path.n + h->query.n + h->reason.n;
+	size_t n = FIXED_SIZE + h->method_text.n + h->path.n + h->query.n + h->reason.n + h->upgrade_to.n;
 
 	OBJ_CHECK(h, HEAD_MAGIC);
 	for (unsigned i = 0; i < h->nfields; i++)
@@ -126,7 +130,7 @@ size_t h1_write_request(const struct head *h, const struct h1_out *how, char *ou
 		put_length(&o, h->length);
 	else if (h->body != BODY_NONE && how->chunked)
 		put(&o, SPAN("Transfer-Encoding: chunked\r\n"));
-	put_connection(&o, how);
+	put_connection(&o, h, how);
 	return finish(&o, out);
 }
 
@@ -146,6 +150,7 @@ static void response_framing(struct out *o, const struct head *h, const struct h
 		break;
 	case BODY_STREAM:
 	case BODY_CLOSE:
+	case BODY_TUNNEL:
 		if (how->chunked)
 			put(o, SPAN("Transfer-Encoding: chunked\r\n"));
 		break;
@@ -168,7 +173,7 @@ size_t h1_write_response(const struct head *h, const struct h1_out *how, char *o
 		put_field(&o, SPAN("Date"), how->date);
 	put_fields(&o, h, HDR_OTHER);
 	response_framing(&o, h, how);
-	put_connection(&o, how);
+	put_connection(&o, h, how);
 	return finish(&o, out);
 }
 

@@ -18,6 +18,7 @@ struct h1_out {
 	enum proto proto;		/* of the message to write: PROTO_HTTP10 or PROTO_HTTP11 */
 	bool close;			/* write Connection: close */
 	bool keep_alive;		/* write Connection: keep-alive (to an HTTP/1.0 peer that asked) */
+	bool upgrade;			/* write Connection: upgrade and Upgrade, from h->upgrade_to */
 	bool chunked;			/* a BODY_STREAM or BODY_CLOSE body goes out chunked: write Transfer-Encoding */
 	bool to_head;			/* the response answers HEAD: no Content-Length but one that was given */
 	struct span date;		/* Date to add when the response has none; .n == 0: leave */

@@ -303,3 +303,12 @@ const char *proto_name(enum proto p)
 	}
 	must_not_reach("unknown protocol");
 }
+
+bool head_upgrade_matches(struct span asked, struct span offer)
+{
+	while (asked.n > 0 && offer.n > 0) {
+		if (span_caseeq(span_trim(span_cut(&asked, ',')), offer))
+			return true;
+	}
+	return false;
+}

@@ -59,7 +59,8 @@ enum body_kind {
 	BODY_NONE,			/* no body at all */
 	BODY_LENGTH,			/* `length` bytes */
 	BODY_STREAM,			/* unknown length, with its own end mark (chunked, END_STREAM) */
-	BODY_CLOSE			/* until the transport ends (responses only) */
+	BODY_CLOSE,			/* until the transport ends (responses only) */
+	BODY_TUNNEL			/* behind a 101: opaque bytes, each way until its sender ends it */
 };
 
 struct field {
@@ -103,6 +104,7 @@ struct head {
 	bool expect_continue;		/* the Expect field stays among the fields */
 	bool te_trailers;		/* the peer takes trailers (TE: trailers) */
 	bool upgrade;			/* asked to switch protocols; a response: 101 */
+	bool tunnel;			/* a request that may become one: a GET without body, to protocols that are not HTTP */
 	struct span upgrade_to;		/* the Upgrade field's first value */
 
 	struct field *fields;
@@ -137,6 +139,9 @@ bool head_has_token(const struct head *h, enum hdr_id id, struct span token);
  * Cookie, forwarding and identity fields ... : those are end-to-end, a peer cannot strip them by naming them). The HTTP/1
  * parser has done it already. */
 void head_strip_hop(struct head *h);
+
+/* True when `offer`, the protocol a server switched to, is one of those that stand in `asked`. */
+bool head_upgrade_matches(struct span asked, struct span offer);
 
 /* "CODE" phrase of a status, "" when unknown. */
 struct span status_reason(unsigned status);

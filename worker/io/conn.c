@@ -102,6 +102,28 @@ const struct transport transport_plain = {
 
 /* ---- events ---- */
 
+/* A new socket has room for them. What follows goes along in the same packet. */
+static void send_preface(struct conn *c)
+{
+	const struct span *s = c->preface;
+
+	c->preface = NULL;
+	if (s == NULL || c->error != 0)
+		return;
+	if (send(c->fd, s->p, s->n, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) == (ssize_t)s->n)
+		return;
+	c->error = errno ? errno : EPIPE;
+	c->broken = true;
+}
+
+void conn_preface(struct conn *c, const struct span *bytes)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	c->preface = bytes;
+	if (!c->dialing)
+		send_preface(c);
+}
+
 /* True when dialing ended, one way or the other. A transport may have a handshake to make before the owner hears of it. */
 static bool end_dialing(struct conn *c, uint32_t events)
 {
@@ -113,6 +135,7 @@ static bool end_dialing(struct conn *c, uint32_t events)
 		c->error = ECONNRESET;
 	if (c->error != 0)
 		c->broken = true;
+	send_preface(c);
 	if (c->error != 0 || c->tp->event == NULL)
 		c->connecting = false;
 	return true;
@@ -227,6 +250,12 @@ enum io_rc conn_sendv(struct conn *c, const struct iovec *iov, unsigned n, size_
 	if (iov_bytes(iov, n) == 0)
 		return IO_OK;
 	return c->tp->sendv(c, iov, n, put);
+}
+
+void conn_look(struct conn *c)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	on_event(&c->watch, EPOLLIN | EPOLLOUT);
 }
 
 bool conn_quiet(struct conn *c, bool ask)

@@ -59,6 +59,7 @@ struct conn {
 	struct loop *loop;
 	const struct transport *tp;
 	void *tp_state;
+	const struct span *preface;	/* not sent yet; see conn_preface() */
 	const struct conn_ops *ops;
 	void *owner;
 	struct timer timer;
@@ -75,6 +76,9 @@ struct conn {
 /* Takes the descriptor over and registers it. `connecting`: a connect() is under way. The owner sets `id`. False with
  * errno: fd untouched. */
 bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops, void *owner);
+/* For a connection to a server, right after conn_init(): bytes that go before all others once it is connected. They are
+ * borrowed until then. On failure the connection is broken. */
+void conn_preface(struct conn *c, const struct span *bytes);
 /* Closes the descriptor, stops the timer, silences the watch. Idempotent. The memory stays the owner's: bury it. */
 void conn_close(struct conn *c);
 /* The same with an RST instead of a FIN, for peers that must not take what they got for whole. */
@@ -86,6 +90,9 @@ void conn_shut(struct conn *c);
 enum io_rc conn_recv(struct conn *c, void *p, size_t n, size_t *got);
 /* Up to all bytes; *put may be less than asked for (then can_write is off). */
 enum io_rc conn_sendv(struct conn *c, const struct iovec *iov, unsigned n, size_t *put);
+
+/* Acts as if the descriptor had just become readable and writable: for a transport that was put in place after the edge. */
+void conn_look(struct conn *c);
 
 /* Nothing to read and no end of the stream, as far as events told; `ask`: the kernel is asked too. What it reads to find out is
  * lost, so the answer no means that the connection is of no more use. */

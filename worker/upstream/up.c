@@ -87,6 +87,10 @@ void up_set_deadline(struct up *u)
 
 	if (u->state == UP_CONNECTING)
 		return;			/* set once, absolute */
+	if (u->tunnel) {
+		conn_deadline(&u->conn, 0);	/* the owner knows both directions */
+		return;
+	}
 	if (!h1_send_empty(&u->send) && !u->write_failed)
 		ms = u->times.write;
 	else if (u->held)
@@ -148,6 +152,16 @@ static void up_connected(struct up *u)
 	up_set_deadline(u);
 }
 
+static void up_go_on(struct up *u)
+{
+	if (u->state == UP_BUSY)
+		up_h1_flush(u);
+	if (u->state == UP_BUSY)
+		up_h1_run(u);
+	if (u->state == UP_BUSY && up_tunnel_broken(u))
+		up_fail(u, REASON_SERVER_RESET);
+}
+
 static void up_on_ready(struct conn *c)
 {
 	struct up *u = container_of(c, struct up, conn);
@@ -161,10 +175,7 @@ static void up_on_ready(struct conn *c)
 	}
 	if (u->state == UP_CONNECTING && !c->connecting)
 		up_connected(u);
-	if (u->state == UP_BUSY)
-		up_h1_flush(u);
-	if (u->state == UP_BUSY)
-		up_h1_run(u);
+	up_go_on(u);
 }
 
 static const struct conn_ops up_conn_ops = { up_on_ready, up_on_deadline };
@@ -174,10 +185,7 @@ static void up_later(struct task *t)
 	struct up *u = container_of(t, struct up, later);
 
 	OBJ_CHECK(u, UP_MAGIC);
-	if (u->state == UP_BUSY)
-		up_h1_flush(u);
-	if (u->state == UP_BUSY)
-		up_h1_run(u);
+	up_go_on(u);
 }
 
 static bool up_start_tls(struct up *u)
@@ -191,7 +199,7 @@ static bool up_start_tls(struct up *u)
 	return tls_connect(&u->conn, u->pool->tls, s->group->tls, &s->tls, name);
 }
 
-static struct up *up_connect(struct pool *p, struct server *s)
+static struct up *up_connect(struct pool *p, struct server *s, const struct span *preface)
 {
 	bool done;
 	int fd = sock_connect(&s->addr, &done);
@@ -218,6 +226,9 @@ static struct up *up_connect(struct pool *p, struct server *s)
 		return NULL;
 	}
 	u->conn.id = ++p->next_id;
+	u->once = preface != NULL;
+	if (preface)
+		conn_preface(&u->conn, preface);
 	if (s->group->tls != NULL && !up_start_tls(u)) {
 		conn_close(&u->conn);
 		slab_put(&p->ups, u);
@@ -231,18 +242,18 @@ static struct up *up_connect(struct pool *p, struct server *s)
 }
 
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
-		   const struct up_times *times)
+		   const struct up_times *times, const struct span *preface)
 {
 	struct up *u = NULL;
 
-	if (reuse != UP_FRESH)
+	if (reuse != UP_FRESH && preface == NULL)
 		u = pool_get(p, s, reuse == UP_REUSE_PROBED);
 	if (u) {
 		up_h1_reset(u);
 		u->reused = true;
 		u->connect_us = 0;
 	} else {
-		u = up_connect(p, s);
+		u = up_connect(p, s, preface);
 		if (u == NULL)
 			return NULL;
 		up_h1_reset(u);
@@ -260,7 +271,7 @@ struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const 
 /* Request and answer are whole, nothing is left over, and nobody asked to close. */
 static bool up_reusable(struct up *u)
 {
-	return u->state == UP_BUSY && u->req_done && u->resp_done && u->keep && !u->write_failed &&
+	return u->state == UP_BUSY && !u->once && u->req_done && u->resp_done && u->keep && !u->write_failed &&
 	       (u->in == NULL || buf_len(u->in) == 0) && u->server->group->conf->keepalive > 0 &&
 	       conn_quiet(&u->conn, false);
 }
@@ -275,6 +286,9 @@ void up_close(struct up **up)
 	u->pool->nbusy--;
 	if (u->held)
 		up_h1_taken(u);
+	/* What ends in the middle must not look whole. */
+	if (u->tunnel && !(u->req_done && u->resp_done))
+		conn_reset(&u->conn);
 	if (!up_reusable(u)) {
 		up_destroy(u);
 		return;

@@ -29,7 +29,8 @@ struct up_ops {
 	/* An interim answer (1xx but 101); h dies with the call. */
 	void (*on_interim)(struct up *u, struct head *h);
 	/* The answer's head, parsed into the head given to up_send_head(); body batches follow. BODY_NONE: whole now (on_body
-	 * is not called). */
+	 * is not called). BODY_TUNNEL: the server switched to a protocol that was asked for, and takes bytes by up_send_body()
+	 * until the last batch. */
 	void (*on_head)(struct up *u);
 	/* A batch of answer body. HELD: call up_more() when it is used up. */
 	enum take (*on_body)(struct up *u, const struct batch *b);
@@ -69,6 +70,8 @@ struct up {
 	bool chunked;			/* request body goes chunked */
 	bool body_open;			/* the request's last batch was not given yet */
 	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
+	bool once;			/* it opened with a preface: for this request only */
+	bool tunnel;			/* behind a 101 */
 	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
 	uint64_t idle_ms;		/* how long the connection may rest in the pool as far as the server said, 0: it did not */
 	unsigned serial;		/* counts requests on this connection */
@@ -82,6 +85,7 @@ struct up {
 	struct h1_scan scan;
 	struct h1_body body;
 	enum method method;		/* of the request: decides what body the answer has */
+	struct span asked;		/* protocols that the request offers to switch to; empty: none */
 	struct head *resp;		/* the owner's */
 	struct batch batch;		/* points into `in` */
 	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */
@@ -97,9 +101,11 @@ enum up_reuse {
 	UP_REUSE_PROBED,		/* it can not: ask the kernel first whether the server hung up */
 	UP_FRESH			/* never a pooled one */
 };
-/* Takes a pooled connection or starts a new one. NULL: no descriptor, port or memory, or refused at once; errno says. */
+/* Takes a pooled connection or starts a new one. `preface`: bytes that open a new one, kept by the caller until on_head or
+ * on_fail; with them it is never a pooled one, nor will it be; may be NULL. NULL: no descriptor, port or memory, or refused at
+ * once; errno says. */
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
-		   const struct up_times *times);
+		   const struct up_times *times, const struct span *preface);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
  * the first batch goes out with the head if given now by up_send_body() in the same turn. */
 bool up_send_head(struct up *u, const struct head *req, struct head *resp);

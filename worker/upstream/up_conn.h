@@ -16,6 +16,12 @@ void up_fail(struct up *u, enum reason why);
 /* Make it so: the deadline that the state of both directions asks for. */
 void up_set_deadline(struct up *u);
 
+/* The server took its end of a tunnel away while bytes for it may still come. */
+static inline bool up_tunnel_broken(const struct up *u)
+{
+	return u->tunnel && u->resp_done && !u->req_done && (u->write_failed || u->conn.broken);
+}
+
 /* up_h1.c: a request on this connection begins; forget the last one. */
 void up_h1_reset(struct up *u);
 /* Writes what there is to write. */

@@ -22,7 +22,7 @@
 void up_h1_reset(struct up *u)
 {
 	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
-	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = false;
+	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = u->tunnel = false;
 	u->interims = 0;
 	u->wait_ms = 0;
 	u->serial++;
@@ -36,8 +36,11 @@ void up_h1_reset(struct up *u)
 
 static void request_written(struct up *u)
 {
-	if (!u->body_open)
+	if (!u->body_open && !u->req_done) {
 		u->req_done = true;
+		if (u->tunnel)
+			conn_shut(&u->conn);
+	}
 	if (u->sent_held) {
 		u->sent_held = false;
 		u->ops->on_sent(u);
@@ -62,6 +65,8 @@ void up_h1_flush(struct up *u)
 			/* An answer may have come before the server stopped reading. */
 			u->write_failed = true;
 			u->conn.can_read = true;
+			if (u->tunnel)
+				loop_defer(u->pool->loop, &u->later);
 			break;
 		}
 		h1_send_wrote(&u->send, put, u->pool->bufs);
@@ -76,7 +81,7 @@ void up_h1_flush(struct up *u)
 
 bool up_send_head(struct up *u, const struct head *req, struct head *resp)
 {
-	struct h1_out o = { .proto = PROTO_HTTP11, .chunked = req->body == BODY_STREAM };
+	struct h1_out o = { .proto = PROTO_HTTP11, .chunked = req->body == BODY_STREAM, .upgrade = req->tunnel };
 	struct buf *b = h1_send_room(&u->send, u->pool->bufs, h1_head_size(req));
 	size_t n;
 
@@ -88,6 +93,7 @@ bool up_send_head(struct up *u, const struct head *req, struct head *resp)
 	must(n > 0);
 	b->end += (uint32_t)n;
 	u->method = req->method;
+	u->asked = req->tunnel ? req->upgrade_to : SPAN("");
 	u->resp = resp;
 	u->chunked = o.chunked;
 	u->body_open = req->body != BODY_NONE && !(req->body == BODY_LENGTH && req->length == 0);
@@ -116,8 +122,11 @@ enum take up_send_body(struct up *u, const struct batch *b)
 		u->body_open = false;
 	if (u->state == UP_BUSY)
 		up_h1_flush(u);
-	if (h1_send_empty(&u->send))
+	if (h1_send_empty(&u->send)) {
+		if (u->tunnel && b->last)
+			request_written(u);
 		return TAKEN;
+	}
 	u->sent_held = true;
 	return HELD;
 }
@@ -150,7 +159,7 @@ static void input_end(struct up *u, bool in_order)
 		return;
 	}
 	if (!in_order || !h1_body_eof(&u->body)) {
-		up_fail(u, REASON_TRUNCATED);
+		up_fail(u, u->tunnel ? REASON_SERVER_RESET : REASON_TRUNCATED);
 		return;
 	}
 	u->keep = false;
@@ -200,6 +209,11 @@ static void head_came(struct up *u, const struct h1_wire *w)
 	struct head *h = u->resp;
 
 	u->resp_head = true;
+	if (h->status == 101) {
+		h->body = BODY_TUNNEL;
+		u->tunnel = u->body_open = true;
+		u->req_done = u->chunked = false;
+	}
 	u->idle_ms = w->has_idle ? idle_ms(w) : 0;
 	u->keep = w->keep_alive && h->body != BODY_CLOSE && !(w->has_idle && w->idle_s == 0);
 	if (h->body == BODY_NONE)
@@ -211,6 +225,12 @@ static void head_came(struct up *u, const struct h1_wire *w)
 	else
 		up_set_deadline(u);
 	u->ops->on_head(u);
+}
+
+/* A switch of protocols (RFC 9110 7.8) answers a request that is out and offered just that. */
+static bool switch_asked(const struct up *u)
+{
+	return u->req_done && u->resp->proto == PROTO_HTTP11 && head_upgrade_matches(u->asked, u->resp->upgrade_to);
 }
 
 /* A head of `len` bytes lies in the input. True: go on. */
@@ -229,12 +249,11 @@ static bool take_head(struct up *u, size_t len)
 	buf_consume(u->in, len);
 	memset(&u->scan, 0, sizeof(u->scan));
 	bad = h1_parse_response(u->resp, &w, u->method, p, len);
-	if (bad != H1_GOOD || u->resp->status == 101) {
-		/* No Upgrade was forwarded, so a switch answers nothing we asked. */
+	if (bad != H1_GOOD || (u->resp->status == 101 && !switch_asked(u))) {
 		up_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
-	if (u->resp->status >= 200) {
+	if (u->resp->status >= 200 || u->resp->status == 101) {
 		head_came(u, &w);
 		return true;
 	}
