@@ -176,8 +176,8 @@ with Story('access logs', deadline=240) as t:
         equal(len(lines_of(log['combined'])), have + 1, 'lines in combined.log')
 
     with t.case('rotation under load loses and tears no line'):
-        load = Load(weir.port, '/hello', connections=6).start()
         have = len(lines_of(log['combined']))
+        load = Load(weir.port, '/hello', connections=6).start()
         olds = []
         for turn in range(8):
             old = '%s.%d' % (log['combined'], turn)
