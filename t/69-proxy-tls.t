@@ -103,7 +103,11 @@ def both(t):
     with t.case('no header: no handshake either'):
         with socket.create_connection(('127.0.0.1', weir.port), 10) as sock:
             sock.sendall(Memory(authority).hello())
-            equal(sock.recv(100), b'', 'what came')
+            try:
+                got = sock.recv(100)
+            except ConnectionResetError:
+                got = b''
+            equal(got, b'', 'what came')
     with t.case('a server gets the header in clear, then the handshake'):
         seen = []
         thread = threading.Thread(target=server, args=(listener, authority.server(back), seen), daemon=True)
