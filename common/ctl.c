@@ -17,7 +17,7 @@ static const struct ctl_verb_def verbs[] = {
 	{ "workers", CTL_WORKERS, 0, 0, "--json", "workers [--json]", "the processes and what they do" },
 	{ "servers", CTL_SERVERS, 0, 1, "--json", "servers [UPSTREAM] [--json]", "the servers and their health" },
 	{ "stop", CTL_STOP, 0, 0, "--now", "stop [--now]", "end what is under way, then stop; or stop at once" },
-	{ "reload", CTL_LATER, 0, CTL_WORDS, NULL, "reload", "read the configuration again" },
+	{ "reload", CTL_RELOAD, 0, 0, NULL, "reload", "read the configuration again; wait until it is in force" },
 	{ "drain", CTL_LATER, 0, CTL_WORDS, NULL, "drain UPSTREAM/SERVER", "send a server no new clients" },
 	{ "ready", CTL_LATER, 0, CTL_WORDS, NULL, "ready UPSTREAM/SERVER", "use a server again" },
 	{ "down", CTL_LATER, 0, CTL_WORDS, NULL, "down UPSTREAM/SERVER", "use a server no more" },

@@ -27,7 +27,7 @@ enum ctl_status {
 };
 
 enum ctl_verb {
-	CTL_STATUS, CTL_WORKERS, CTL_SERVERS, CTL_STOP,
+	CTL_STATUS, CTL_WORKERS, CTL_SERVERS, CTL_STOP, CTL_RELOAD,
 	CTL_LATER,			/* known, not built yet */
 	CTL_UNKNOWN
 };

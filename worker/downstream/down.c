@@ -49,6 +49,9 @@ void client_set_deadline(struct client *c)
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
 		ms = left_of(c, c->requests ? l->idle_timeout : l->header_timeout);
+		/* A request may be on its way already. */
+		if (c->env->draining && (ms == 0 || ms > c->env->drain_grace_ms))
+			ms = c->env->drain_grace_ms;
 		break;
 	case CLIENT_HEAD:
 		ms = left_of(c, l->header_timeout);
@@ -190,11 +193,12 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 
 void down_drain(struct down *d, uint64_t grace_ms)
 {
+	d->env->drain_grace_ms = grace_ms ? grace_ms : 1;
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
 
 		if (c->state == CLIENT_IDLE)
-			conn_deadline(&c->conn, grace_ms ? grace_ms : 1);
+			client_set_deadline(c);
 	}
 }
 
