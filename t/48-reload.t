@@ -103,7 +103,7 @@ def refused(t):
         'bad syntax': (HELLO.replace('respond', 'resbond') % 'x', r'weir\.ini:\d+: error: .*resbond'),
         'a file that is missing': ('include = %s/none.ini\n' % weir.dir + HELLO % 'x', r'none\.ini'),
         'a port in use': (HELLO % 'x' + '[listen more]\nbind = 127.0.0.1:%d\n' % taken,
-                          r'weir\.ini:\d+: cannot listen on 127\.0\.0\.1:%d: process %d' % (taken, os.getpid())),
+                          r'weir\.ini:\d+: cannot listen on 127\.0\.0\.1:%d: another process' % taken),
         'a log that cannot be opened': ('[weir]\nerror_log = %s/none/such.log\n' % weir.dir + HELLO % 'x',
                                         r'cannot open the log .*none/such\.log'),
         'another pid file': ('[weir]\npid_file = %s/other.pid\n' % weir.dir + HELLO % 'x', r'pid_file.*restart'),
@@ -175,12 +175,12 @@ def drains(t):
     with t.case('kept-alive clients are told to go with their next answer, in the grace of 5 s'):
         idle, late, silent = Client(weir.port), Client(weir.port), Client(weir.port)
         for client in (idle, late, silent):
-            equal(client.get('/').header('connection'), None, 'Connection')
+            equal(client.fetch().header('connection'), None, 'Connection')
         began = time.monotonic()
         reload(weir)
-        equal(idle.get('/').header('connection'), 'close', 'Connection of the next answer')
+        equal(idle.fetch().header('connection'), 'close', 'Connection of the next answer')
         time.sleep(3)
-        equal(late.get('/').header('connection'), 'close', 'Connection of an answer 3 s later')
+        equal(late.fetch().header('connection'), 'close', 'Connection of an answer 3 s later')
         silent.sock.settimeout(10 * tap.SLOW)
         equal(silent.sock.recv(1), b'', 'the end')
         between(time.monotonic() - began, 4.5, 7 * tap.SLOW, 'seconds until an idle one was closed')
@@ -216,7 +216,7 @@ def carried(t):
     def server(name='one'):
         return next(s for s in servers(weir) if s['server'] == '127.0.0.1:%d' % weir.things[name].port)
     with t.case('a server that is down stays down over a reload, with the time it has been so'):
-        one.stop()
+        one.down()
         until('it is down', lambda: server()['state'] == 'down', 10)
         time.sleep(0.5)
         before = server()['state_ms']
@@ -260,13 +260,15 @@ def exact(t):
         load = Load(weir.port, '/x', connections=6).start()
         for n in range(10):
             reload(weir, APP % (1 + n % 3))
+            goal = load.ok + 100
+            until('100 more are served', lambda: load.ok >= goal)
         load.stop()
         equal(load.lost, 0, 'lost: %r' % load)
         settled(weir)
         wait_idle(weir)
         equal(status(weir)['totals']['requests'], load.ok, 'requests in all')
         equal(sum(s['requests'] for s in servers(weir)), load.ok, 'requests of the servers')
-        equal(status(weir)['totals']['status_2xx'], load.ok, 'answers')
+        equal(status(weir)['totals']['responses_2xx'], load.ok, 'answers')
     weir.stop()
 
 
@@ -373,15 +375,16 @@ def storm(t):
     weir = start(APP % 2, name='storm', one=Origin('one'), two=Origin('two'))
     with t.case('a thousand signals in five seconds: reloads are coalesced, nothing is lost, no zombie stays'):
         load = Load(weir.port, '/x', connections=3, pause=0.005).start()
-        for _ in range(1000):
-            os.kill(weir.pid, random.choice((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)))
+        storm_of = [random.choice((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)) for _ in range(1000)]
+        for signum in storm_of:
+            os.kill(weir.pid, signum)
             time.sleep(0.005)
         load.stop()
         equal(load.lost, 0, 'lost: %r' % load)
         settled(weir, 15)
         now = status(weir)
         t.note('%d reloads' % now['reloads'])
-        between(now['reloads'], 2, 250, 'reloads')
+        between(now['reloads'], 2, storm_of.count(signal.SIGHUP), 'reloads')
         equal([p for p in children(weir.pid) if child_is_zombie(p)], [], 'zombies')
     with t.case('TERM in the middle of a reload wins'):
         os.kill(weir.pid, signal.SIGHUP)
