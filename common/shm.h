@@ -118,13 +118,31 @@ struct shm_server {
 	_Atomic uint64_t eject;		/* see worker/upstream/health.h */
 	_Atomic uint64_t vtime;		/* virtual time of weighted round robin */
 	_Atomic uint64_t ewma;		/* moving response time, packed with its stamp */
-	_Atomic uint64_t spare;
+	_Atomic uint64_t admin;		/* what the operator asked for while weir runs; written by the master alone; see shm_admin() */
 };
 struct shm_upstream {
 	_Atomic uint64_t vtime;		/* virtual time of the last pick: where a returning server joins */
 	_Atomic uint64_t budget;	/* retry budget, packed */
-	_Atomic uint64_t spare[6];
+	_Atomic uint64_t admin_gen;	/* raised when the admin word of one of its servers changed */
+	_Atomic uint64_t spare[5];
 };
+
+/* held:2 | has_weight:1 | unused | weight:16 at 16. 0: as configured. */
+enum shm_held { HELD_NO, HELD_DRAIN, HELD_DOWN };
+struct shm_admin {
+	enum shm_held held;
+	bool has_weight;
+	unsigned weight;
+};
+static inline uint64_t shm_admin_word(struct shm_admin a)
+{
+	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16;
+}
+static inline struct shm_admin shm_admin(uint64_t word)
+{
+	return (struct shm_admin){ .held = (word & 3) <= HELD_DOWN ? (enum shm_held)(word & 3) : HELD_NO,
+				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff) };
+}
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
 	       "words shared between processes must not hide a lock");

@@ -79,7 +79,7 @@ static void carry_server(struct shm *to, unsigned cell, const struct shm *from, 
 	copy64(&to->servers[cell].eject, &from->servers[old].eject);
 	copy64(&to->servers[cell].vtime, &from->servers[old].vtime);
 	copy64(&to->servers[cell].ewma, &from->servers[old].ewma);
-	copy64(&to->servers[cell].spare, &from->servers[old].spare);
+	copy64(&to->servers[cell].admin, &from->servers[old].admin);
 }
 
 static void carry_upstream(struct shm *to, unsigned id, const struct shm *from, unsigned old)

@@ -111,6 +111,11 @@ static enum ctl_status carry_out(struct master *m, const struct ctl_request *r, 
 	case CTL_STOP:
 		do_stop(m, r, out);
 		return CTL_OK;
+	case CTL_DRAIN:
+	case CTL_READY:
+	case CTL_DOWN:
+	case CTL_WEIGHT:
+		return admin_act(m, r, out);
 	case CTL_RELOAD:
 	case CTL_LATER:
 	case CTL_UNKNOWN:

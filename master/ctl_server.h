@@ -50,6 +50,9 @@ uint64_t ctl_server_next(const struct ctl_server *s);
 /* A reload has ended: whoever waited for it is answered. */
 void ctl_server_reloaded(struct master *m, bool good, const char *text);
 
+/* ctl_admin.c: drain, ready, down and weight. */
+enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *out);
+
 /* ctl_show.c: the answers that list things. */
 void show_status(const struct master *m, FILE *out, bool json);
 void show_workers(const struct master *m, FILE *out, bool json);

@@ -81,6 +81,8 @@ struct shown {
 	enum health_state state;
 	enum health_why why;
 	uint64_t for_ms;
+	struct shm_admin admin;
+	unsigned weight;
 	struct crew_use use;		/* all generations together */
 	char name[128], address[ADDR_TEXT];
 };
@@ -89,6 +91,8 @@ static const char *state_text(const struct shown *s)
 {
 	if (s->server->disabled)
 		return "disabled";
+	if (s->admin.held != HELD_NO)
+		return s->admin.held == HELD_DRAIN ? "drained" : "held down";
 	switch (s->state) {
 	case HEALTH_UP:
 		return "up";
@@ -115,6 +119,8 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	out->why = health_why_of(word);
 	out->for_ms = since(m, health_since_of(word));
 	snprintf(out->name, sizeof(out->name), "%.*s", SPAN_FMT(s->name));
+	out->admin = shm_admin(atomic_load(&m->crew->shm.servers[out->cell].admin));
+	out->weight = out->admin.has_weight ? out->admin.weight : s->weight;
 	out->use = crews_use(m, u, s, i);
 	bool named = s->addr.family == ADDR_NONE;
 	if (named && shm_get_addr(h, &a) && a.family != ADDR_UNIX) {
@@ -158,7 +164,7 @@ static void add_up(const struct master *m, const struct shown *s, void *arg)
 
 	(void)m;
 	t->servers++;
-	t->up += s->state == HEALTH_UP && !s->server->disabled;
+	t->up += s->state == HEALTH_UP && !s->server->disabled && s->admin.held == HELD_NO;
 	t->active += s->use.active;
 }
 
@@ -173,7 +179,7 @@ static void print_server(const struct master *m, const struct shown *s, void *ar
 	struct printer *p = arg;
 	char age[32], weight[16];
 
-	snprintf(weight, sizeof(weight), "%u%s", s->server->weight, s->server->backup ? " backup" : "");
+	snprintf(weight, sizeof(weight), "%u%s", s->weight, s->server->backup ? " backup" : "");
 	fprintf(p->out, "%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u\n",
 		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
 		age_text(age, sizeof(age), s->for_ms), weight, s->use.active,
@@ -196,7 +202,7 @@ static void print_server_json(const struct master *m, const struct shown *s, voi
 	fprintf(p->out, ", \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"weight\": %u, \"backup\": %s, "
 		"\"max_conns\": %u, \"active\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
 		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u}",
-		state_text(s), s->for_ms, s->server->weight, s->server->backup ? "true" : "false", s->server->max_conns,
+		state_text(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
 		s->use.active, s->use.requests, s->use.fails,
 		atomic_load(&h->checks), atomic_load(&h->fails), atomic_load(&h->last_ms));
 }

@@ -272,6 +272,58 @@ def exact(t):
     weir.stop()
 
 
+def verbs(t):
+    one, two = Origin('one'), Origin('two')
+    weir = start(APP.replace('{one}', '{one} name=a').replace('{two}', '{two} name=b') % 3 + 'balance = round_robin\n',
+                 name='verbs', one=one, two=two)
+
+    def hits(count=40):
+        had = len(one.requests), len(two.requests)
+        load = Load(weir.port, '/x', connections=4, count=count).run()
+        equal((load.ok, load.lost), (count, 0), '%r' % load)
+        return len(one.requests) - had[0], len(two.requests) - had[1]
+
+    def state(name='a'):
+        return next(s['state'] for s in servers(weir) if s['server'] == name)
+    for verb, shown in (('drain', 'drained'), ('down', 'held down')):
+        with t.case('weirctl %s: no new request goes there, none fails, and what is under way ends' % verb):
+            busy = Client(weir.port)
+            while not any(m.target == '/slow/800' for m in one.requests):
+                busy.ask('GET', '/slow/800')
+                time.sleep(0.2)
+                if not any(m.target == '/slow/800' for m in one.requests):
+                    busy.read()
+            equal(weirctl(weir, verb, 'app/a')[0], 0, 'exit status')
+            equal(hits(), (0, 40), 'requests to a and b')
+            equal(state(), shown, 'state')
+            equal(busy.read().status, 200, 'status of what was under way')
+            one.forget()
+        with t.case('%s holds over a reload' % verb):
+            reload(weir)
+            equal((hits(), state()), ((0, 40), shown), 'requests and state')
+        with t.case('weirctl ready after %s: it is used again' % verb):
+            equal(weirctl(weir, 'ready', 'app/a')[0], 0, 'exit status')
+            a, b = hits()
+            between(a, 15, 25, 'requests to a')
+            equal(state(), 'up', 'state')
+    with t.case('weirctl weight: the shares follow, exactly, and hold over a reload'):
+        equal(weirctl(weir, 'weight', 'app/a', '3')[0], 0, 'exit status')
+        hits()
+        between(hits(80)[0], 58, 62, 'requests to a')
+        reload(weir)
+        between(hits(80)[0], 57, 63, 'requests to a')
+        equal(weirctl(weir, 'weight', 'app/a', '0')[0], 0, 'exit status')
+        equal(hits(), (0, 40), 'requests with weight 0')
+    with t.case('mistakes are told with the nearest name'):
+        for words, want, code in ((('drain', 'ap/a'), 'no upstream', 1), (('drain', 'app/c'), 'no server', 1),
+                                  (('drain', 'app'), 'UPSTREAM/SERVER', 1), (('weight', 'app/a', 'x'), 'a number', 2),
+                                  (('weight', 'app/a', '1001'), '0 to 1000', 2), (('drain',), 'usage', 2)):
+            got = weirctl(weir, *words)
+            equal(got[0], code, 'exit status of %r' % (words,))
+            contains(got[1], want, 'answer to %r' % (words,))
+    weir.stop()
+
+
 PIECES, PIECE = 500, body_of(20000)
 
 
@@ -421,7 +473,7 @@ def shrink(t):
     weir.stop()
 
 
-STORIES = (basic, refused, listeners, drains, carried, ejected, exact, shrink, storm, mixed)
+STORIES = (basic, refused, listeners, drains, carried, ejected, exact, verbs, shrink, storm, mixed)
 
 with Story('reload', deadline=220) as t:
     for one in STORIES:
