@@ -91,7 +91,8 @@ static void carry_upstream(struct shm *to, unsigned id, const struct shm *from, 
 /* Calls `each` with the cells that the two have in common. */
 typedef void pair_fn(struct shm *to, unsigned cell, const struct shm *from, unsigned old);
 
-static void each_pair(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc, pair_fn *each)
+static void each_pair(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc,
+		      pair_fn *each)
 {
 	for (unsigned i = 0; i < tc->nupstreams; i++) {
 		const struct conf_upstream *u = tc->upstreams[i], *there = find_upstream(fc, u->name);

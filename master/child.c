@@ -462,6 +462,11 @@ unsigned children_workers(const struct master *m)
 	return count(m, true);
 }
 
+pid_t child_fork(void)
+{
+	return fork();
+}
+
 /* ---- the background ---- */
 
 bool child_detach(int *pipe_fd)

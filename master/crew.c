@@ -218,7 +218,8 @@ uint64_t crews_queued(const struct master *m, const struct conf_upstream *u)
 	return sum;
 }
 
-struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s, unsigned k)
+struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s,
+			  unsigned k)
 {
 	struct crew_use sum = { 0 };
 

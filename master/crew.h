@@ -76,6 +76,7 @@ uint64_t crews_queued(const struct master *m, const struct conf_upstream *u);
 struct crew_use {
 	uint64_t requests, fails, active;
 };
-struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s, unsigned k);
+struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s,
+			  unsigned k);
 
 #endif

@@ -165,7 +165,7 @@ enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *o
 		   SPAN_FMT(u->name));
 	for (unsigned k = 0; k < s->ncells; k++)
 		active += crews_use(m, u, s, k).active;
-	fprintf(out, "%.*s/%.*s: %s%s, %llu requests under way\n", SPAN_FMT(u->name), SPAN_FMT(s->name), r->def->name, number,
-		active);
+	fprintf(out, "%.*s/%.*s: %s%s, %llu requests under way\n", SPAN_FMT(u->name), SPAN_FMT(s->name), r->def->name,
+		number, active);
 	return CTL_OK;
 }

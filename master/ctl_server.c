@@ -58,7 +58,7 @@ unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		const struct ctl_client *c = &s->clients[i];
 
-		out[1 + i] = (struct pollfd){ .fd = c->fd, 
+		out[1 + i] = (struct pollfd){ .fd = c->fd,
 					    .events = c->answer != NULL ? POLLOUT : c->ticket != 0 ? 0 : POLLIN };
 		room |= c->fd < 0;
 	}

@@ -180,7 +180,8 @@ static void print_server(const struct master *m, const struct shown *s, void *ar
 	char age[32], weight[16];
 
 	snprintf(weight, sizeof(weight), "%u%s", s->weight, s->server->backup ? " backup" : "");
-	fprintf(p->out, "%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u\n",
+	fprintf(p->out,
+		"%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u\n",
 		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
 		age_text(age, sizeof(age), s->for_ms), weight, s->use.active,
 		s->use.requests, s->use.fails, atomic_load(&h->checks));
@@ -272,8 +273,8 @@ void show_workers(const struct master *m, FILE *out, bool json)
 	if (json)
 		fputs("[\n", out);
 	else
-		fprintf(out, "%-10s %8s %-9s %10s %10s %9s %9s %12s %9s\n", "PROCESS", "PID", "STATE", "UP", "GENERATION",
-			"RESTARTS", "CLIENTS", "REQUESTS", "SILENT/MS");
+		fprintf(out, "%-10s %8s %-9s %10s %10s %9s %9s %12s %9s\n", "PROCESS", "PID", "STATE", "UP",
+			"GENERATION", "RESTARTS", "CLIENTS", "REQUESTS", "SILENT/MS");
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
 		for (unsigned i = 0; i < w->nchildren; i++) {
 			const struct child *c = &w->children[i];
@@ -337,8 +338,8 @@ static void print_generations(const struct master *m, FILE *out)
 	}
 	fprintf(out, "; %u reloads, %u failed", m->reload.good, m->reload.bad);
 	if (m->lost_conns > 0)
-		fprintf(out, "; %" PRIu64 " clients with %" PRIu64 " requests lost by ending old generations", m->lost_conns,
-			m->lost_requests);
+		fprintf(out, "; %" PRIu64 " clients with %" PRIu64 " requests lost by ending old generations",
+			m->lost_conns, m->lost_requests);
 	fputc('\n', out);
 }
 

@@ -109,7 +109,7 @@ void reload_cancel(struct master *m)
 _Noreturn static void be_trial(struct master *m, int out)
 {
 	struct conf_msgs msgs = { .v = NULL };
-	struct sigaction sa = { .sa_handler = SIG_DFL };
+	const struct sigaction sa = { .sa_handler = SIG_DFL };
 	struct arena arena;
 	sigset_t none;
 
@@ -143,7 +143,7 @@ static void begin(struct master *m)
 		return;
 	}
 	fcntl(ends[1], F_SETFL, 0);	/* the trial may wait for us */
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid == 0) {
 		close(ends[0]);
 		be_trial(m, ends[1]);
@@ -313,7 +313,8 @@ static const struct child *lost_child(const struct crew *w)
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		const struct child *c = &w->children[i];
 
-		if (c->gen > 0 && (c->state == CHILD_DOWN || c->state == CHILD_STUCK) && c->restarts + (c->state == CHILD_STUCK) > 0)
+		/* Gone, or given up by the watchdog. */
+		if (c->restarts > 0 || c->state == CHILD_STUCK)
 			return c;
 	}
 	return NULL;
