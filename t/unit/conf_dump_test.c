@@ -70,22 +70,33 @@ static void ck_line(const char *text, const char *line)
 static const char everything[] =
 	"[weir]\nworkers = auto\npid_file = run/weir.pid\nerror_log = \"log dir/e.log\"\naccess_log = a.log, stdout\n"
 	"log_format = \"$client_ip\\t${header:User-Agent} \\\"x\\\"\"\ninclude = none/*.ini\nresolver = 127.0.0.1\n"
-	"[defaults route]\nretries = 1\nconnect_timeout = 2s\nresponse_header = X-A: default\nresponse_header_add = Vary: x\n"
-	"error_page = 4xx default 4xx\nerror_page = 502 \"default ; 502\"\naccess_log = r.log\n[defaults listen]\nheader_timeout = 5s\n"
+	"[defaults route]\nretries = 1\nconnect_timeout = 2s\nresponse_header = X-A: default\n"
+	"response_header_add = Vary: x\n"
+	"error_page = 4xx default 4xx\nerror_page = 502 \"default ; 502\"\naccess_log = r.log\n[defaults listen]\n"
+	"header_timeout = 5s\n"
 	"max_body_size = 3m\n[defaults upstream]\nmax_fails = 9\nread_timeout = 7s\n"
 	"[policy p1]\nhost = a.example, *.b.example\ntimeout = 10s\nrequest_header = X-P: $host\nrequest_header = X-Q: p1\n"
-	"response_header_remove = Server, X-Powered-By\nerror_page = 502,404 from p1\n[policy p2]\ntimeout = 10s\nrequest_header = X-P: $host\n"
-	"[policy up]\nkeepalive = 5\ncheck = http\n[listen http]\nbind = 127.0.0.1:8080, [::1]:8080\nbind = unix:run/s.sock\n"
+	"response_header_remove = Server, X-Powered-By\nerror_page = 502,404 from p1\n[policy p2]\ntimeout = 10s\n"
+	"request_header = X-P: $host\n"
+	"[policy up]\nkeepalive = 5\ncheck = http\n[listen http]\nbind = 127.0.0.1:8080, [::1]:8080\n"
+	"bind = unix:run/s.sock\n"
 	"trusted_proxies = private\nmax_body_size = 0\nlog_format = json\n[listen r]\nbind = *:81\nredirect_https = 8443\n"
-	"[route a]\nuse = p1 p2\npath = /api/ /v1/%7euser/x\nupstream = app weight=3\nupstream = other weight=0\nsplit_by = ${cookie:id}\n"
-	"strip_prefix = yes\nrewrite = ^/(\\d+)$ \"/n/$1?x=$host\"\nrequest_header = X-Q: own; with \"quotes\" and ${env:CONF_SECRET}\n"
-	"request_header_add = \"X-R: a ; b\"\nerror_page = 404 own ${file:oops.html}\nallow = ${env:CONF_NETS:-10.0.0.0/8, ::1}\n"
-	"access_log = off\nresponse_header = X-Powered-By: me\nmethod = GET !HEAD\nheader = X-Version: ~^v[0-9]+$\ncookie = a=b\n"
+	"[route a]\nuse = p1 p2\npath = /api/ /v1/%7euser/x\nupstream = app weight=3\nupstream = other weight=0\n"
+	"split_by = ${cookie:id}\n"
+	"strip_prefix = yes\nrewrite = ^/(\\d+)$ \"/n/$1?x=$host\"\n"
+	"request_header = X-Q: own; with \"quotes\" and ${env:CONF_SECRET}\n"
+	"request_header_add = \"X-R: a ; b\"\nerror_page = 404 own ${file:oops.html}\n"
+	"allow = ${env:CONF_NETS:-10.0.0.0/8, ::1}\n"
+	"access_log = off\nresponse_header = X-Powered-By: me\nmethod = GET !HEAD\nheader = X-Version: ~^v[0-9]+$\n"
+	"cookie = a=b\n"
 	"query = !debug\nclient = !192.168.0.0/16\nretry_on = connect 503 5xx\nread_timeout = 8s\n"
-	"[route b]\nrespond = 404\nerror_page = off\n[route c]\npath_regex =;^/x/(\\w+)\\.html$\nredirect = 301 https://$host/$1\n"
+	"[route b]\nrespond = 404\nerror_page = off\n[route c]\npath_regex =;^/x/(\\w+)\\.html$\n"
+	"redirect = 301 https://$host/$1\n"
 	"response_header = off\n[route d]\nenabled = no\nrespond = \"200\" \"a\\nb\"\nheader =#: x\nuse = p2\n"
-	"[upstream app]\nuse = up\nserver = app:81 name=one weight=2 max_conns=10\nserver = [::1] backup\nserver = unix:s.sock disabled\n"
-	"server = \"${env:CONF_SERVER:-b}\"\nbalance = hash $request_uri\nslow_start = off\n[upstream other]\nserver = 10.0.0.1\n";
+	"[upstream app]\nuse = up\nserver = app:81 name=one weight=2 max_conns=10\nserver = [::1] backup\n"
+	"server = unix:s.sock disabled\n"
+	"server = \"${env:CONF_SERVER:-b}\"\nbalance = hash $request_uri\nslow_start = off\n[upstream other]\n"
+	"server = 10.0.0.1\n";
 
 START_TEST(dump_loads_again)
 {
@@ -152,10 +163,12 @@ START_TEST(table)
 		ck_assert_msg(o->form[0] != '\0' || (o->flags & F_PREFIX), "%s", o->key);
 		ck_assert_msg(o->min <= o->max || o->max == 0, "%s", o->key);
 		ck_assert_msg((o->type == OPT_TEXT) == ((o->flags & F_TEXT) != 0), "%s", o->key);
-		if (o->area[0] != '\0' || o->def[0] == '\0' || o->type == OPT_WORDS || o->type == OPT_TEXT || o->type == OPT_CHOICE)
+		if (o->area[0] != '\0' || o->def[0] == '\0' || o->type == OPT_WORDS || o->type == OPT_TEXT ||
+		    o->type == OPT_CHOICE)
 			continue;
 		ck_assert_msg(conf_parse_number(o->type, span_of(o->def), &v), "%s", o->key);
-		ck_assert_msg((v == 0 && (o->flags & F_ZERO)) || o->type == OPT_BOOL || (v >= o->min && (o->max == 0 || v <= o->max)), "%s",
+		ck_assert_msg((v == 0 && (o->flags & F_ZERO)) || o->type == OPT_BOOL || (v >= o->min && (o->max == 0 ||
+													 v <= o->max)), "%s",
 			      o->key);
 	}
 	ck_assert_ptr_eq(opt_find(SECT_route, SPAN("read_timeout")), opt_get(OPT_upstream_read_timeout));
@@ -172,24 +185,37 @@ START_TEST(contract)
 	static const struct { enum sect_kind kind; const char *keys; } all[] = {
 		{ SECT_weir, "workers user group pid_file control error_log log_level access_log log_format max_connections "
 		  "shutdown_timeout resolver include log_sample" },
-		{ SECT_listen, "use bind mode exclusive redirect_https certificate tls sni_strict tls_min tls_ciphers client_ca client_verify "
-		  "http2 http3 proxy_protocol trusted_proxies client_ip_header header_timeout body_timeout idle_timeout send_timeout "
+		{ SECT_listen,
+		 "use bind mode exclusive redirect_https certificate tls sni_strict tls_min tls_ciphers "
+		 "client_ca client_verify "
+		  "http2 http3 proxy_protocol trusted_proxies client_ip_header header_timeout body_timeout "
+		  "idle_timeout send_timeout "
 		  "max_header_size max_body_size max_requests access_log log_format upstream" },
 		{ SECT_tls, "host listen certificate acme client_ca client_verify" },
-		{ SECT_route, "use listen host path path_exact path_regex method header cookie query client priority enabled upstream respond "
-		  "redirect root index missing listing hidden split_by strip_prefix rewrite add_prefix host_header rewrite_location "
-		  "request_header request_header_add request_header_remove response_header response_header_add response_header_remove "
-		  "allow deny auth satisfy rate_limit cors cache waf compress mirror fallback retries retry_on timeout error_page "
-		  "intercept_errors buffer_request access_log log_format max_body_size connect_timeout response_timeout read_timeout "
+		{ SECT_route,
+		 "use listen host path path_exact path_regex method header cookie query client priority "
+		 "enabled upstream respond "
+		  "redirect root index missing listing hidden split_by strip_prefix rewrite add_prefix "
+		  "host_header rewrite_location "
+		  "request_header request_header_add request_header_remove response_header "
+		  "response_header_add response_header_remove "
+		  "allow deny auth satisfy rate_limit cors cache waf compress mirror fallback retries "
+		  "retry_on timeout error_page "
+		  "intercept_errors buffer_request access_log log_format max_body_size connect_timeout "
+		  "response_timeout read_timeout "
 		  "write_timeout tunnel_timeout compress_x bandwidth redirect_file" },
-		{ SECT_upstream, "use server balance check check_path check_host check_status check_interval check_timeout check_rise check_fall "
+		{ SECT_upstream,
+		 "use server balance check check_path check_host check_status check_interval check_timeout "
+		 "check_rise check_fall "
 		  "check_port max_fails fail_timeout max_ejected slow_start sticky keepalive keepalive_timeout connect_timeout "
-		  "response_timeout read_timeout write_timeout tunnel_timeout max_queue queue_timeout tls tls_verify tls_name tls_ca "
+		  "response_timeout read_timeout write_timeout tunnel_timeout max_queue queue_timeout tls "
+		  "tls_verify tls_name tls_ca "
 		  "client_certificate protocol send_proxy resolve breaker_x close_on_down" },
 		{ SECT_admin, "bind allow auth" },
 		{ SECT_auth, "type users realm keys issuer audience claim upstream path copy_header" },
 		{ SECT_limit, "rate burst concurrent key except status" },
-		{ SECT_cache, "storage size max_object key ttl stale_if_error stale_while_revalidate bypass ignore purge_allow" },
+		{ SECT_cache,
+		 "storage size max_object key ttl stale_if_error stale_while_revalidate bypass ignore purge_allow" },
 		{ SECT_cors, "origin methods headers expose credentials max_age" },
 	};
 	enum sect_kind kind;
@@ -204,7 +230,8 @@ START_TEST(contract)
 		}
 	}
 	ck_assert(sect_find(SPAN("acme"), &kind) && sect_find(SPAN("waf"), &kind) && sect_find(SPAN("map"), &kind));
-	ck_assert(sect_find(SPAN("overload"), &kind) && sect_find(SPAN("policy"), &kind) && sect_find(SPAN("defaults"), &kind));
+	ck_assert(sect_find(SPAN("overload"), &kind) && sect_find(SPAN("policy"), &kind) && sect_find(SPAN("defaults"),
+												      &kind));
 }
 END_TEST
 

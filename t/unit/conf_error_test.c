@@ -24,7 +24,8 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_weir, "shutdown_timeout = 30", "did you mean \"30s\"?" },
 	{ SECT_weir, "resolver = dns.example", "an address such as" },
 	{ SECT_weir, "user = a b", "expected NAME, got \"a b\"" },
-	{ SECT_weir, "control = /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	{ SECT_weir,
+	 "control = /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 	  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "up to 107 bytes" },
 	{ SECT_listen, "bind = 80", "did you mean \"*:80\"?" },
 	{ SECT_listen, "bind = :80", "did you mean \"*:80\"?" },
@@ -56,7 +57,8 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_listen, "max_body_size = 16mb", "did you mean \"16m\"?" },
 	{ SECT_listen, "max_body_size = 100", "did you mean \"100k\"?" },
 	{ SECT_listen, "max_requests = 10s", "a plain number, got \"10s\"; did you mean \"10\"?" },
-	{ SECT_listen, "trusted_proxies = 10.0.0.1/8", "without host bits, got \"10.0.0.1/8\"; did you mean \"10.0.0.0/8\"?" },
+	{ SECT_listen, "trusted_proxies = 10.0.0.1/8",
+	 "without host bits, got \"10.0.0.1/8\"; did you mean \"10.0.0.0/8\"?" },
 	{ SECT_listen, "trusted_proxies = ::1/64", "did you mean \"::/64\"?" },
 	{ SECT_listen, "trusted_proxies = 10.0.0.0/33", "a network such as" },
 	{ SECT_listen, "trusted_proxies = privat", "did you mean \"private\"?" },
@@ -69,7 +71,8 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_listen, "http3 = no", "not built yet" },
 	{ SECT_listen, "proxy_protocol = off", "not built yet" },
 	{ SECT_listen, "path = /x", "does not stand in [listen] but in [route]" },
-	{ SECT_route, "host = a:80", "without port such as www.example.com, or *.example.com, got \"a:80\"; did you mean \"a\"?" },
+	{ SECT_route, "host = a:80",
+	 "without port such as www.example.com, or *.example.com, got \"a:80\"; did you mean \"a\"?" },
 	{ SECT_route, "host = *", "a host without port" },
 	{ SECT_route, "host = a.*", "a host without port" },
 	{ SECT_route, "host = *.*.a", "a host without port" },
@@ -170,6 +173,7 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_upstream, "check_path = x", "begins with /" },
 	{ SECT_upstream, "check_status = 399-200", "statuses such as" },
 	{ SECT_upstream, "check_status = 99", "statuses such as" },
+	{ SECT_upstream, "check_status = off", "no server would ever be up" },
 	{ SECT_upstream, "check_interval = 1ms", "100ms to 1d" },
 	{ SECT_upstream, "check_interval = 0", "100ms to 1d" },
 	{ SECT_upstream, "check_rise = off", "a plain number" },
@@ -226,9 +230,11 @@ START_TEST(routes_and_their_actions)
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u v\n" UPSTREAM, 4, "a line of its own");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\nfallback = u\n" UPSTREAM, 5, "stand in for");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\npath = /a\npath_exact = /b\n", 6, "at most one of path");
+	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\npath = /a\npath_regex = ^/b\n", 6, "at most one of path");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\ntimeout = 1s\ntimeout = 2s\n", 6, "is set twice; the first is at");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nallow = all\nallow = off\n", 6, "off stands alone");
-	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nresponse_header = A: 1\nresponse_header = a: 2\n", 6, "a is set twice");
+	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nresponse_header = A: 1\nresponse_header = a: 2\n", 6,
+		"a is set twice");
 	bed_bad(&bed, LISTEN "[tls x]\nhost = a\n", 3, "not built yet");
 	bed_fini(&bed);
 }
@@ -238,7 +244,8 @@ START_TEST(all_at_once_and_in_order)
 {
 	bed_init(&bed);
 	bed_put(&bed, "z.inc", SPAN("[route z]\nrespnd = 200\nrespond = 200\n"));
-	bed_load(&bed, "[weir]\ninclude = z.inc\nworkers = 0\n" LISTEN "x = 1\n[route a]\nrespond = 1\npath = b\n[upstream c]\n");
+	bed_load(&bed, "[weir]\ninclude = z.inc\nworkers = 0\n" LISTEN "x = 1\n[route a]\nrespond = 1\npath = b\n"
+		 "[upstream c]\n");
 	ck_assert_uint_eq(bed.msgs.nerrors, 6);
 	for (unsigned i = 1; i < 5; i++)
 		ck_assert_uint_gt(bed.msgs.v[i].at.line, bed.msgs.v[i - 1].at.line);
@@ -260,7 +267,8 @@ START_TEST(printed)
 	FILE *f = open_memstream(&out, &n);
 	conf_print_msgs(f, &bed.msgs);
 	fclose(f);
-	ck_assert_ptr_nonnull(strstr(out, "weir.ini:5: error: [route r] timeout: expected a time such as 500ms, 30s, 5m, 1h or 1d, "
+	ck_assert_ptr_nonnull(strstr(out,
+				     "weir.ini:5: error: [route r] timeout: expected a time such as 500ms, 30s, 5m, 1h or 1d, "
 				     "got \"5\"; did you mean \"5s\"?\n"));
 	ck_assert_ptr_nonnull(strstr(out, "weir.ini:6: error: [upstream u]: expected at least one server"));
 	free(out);
@@ -364,7 +372,8 @@ START_TEST(ten_thousand_sites)
 
 	bed_init(&bed);
 	for (int i = 0; i < 10000; i++)
-		n += snprintf(text + n, (size_t)((4 << 20) - n), "[route r%d]\nhost = s%d.example *.t%d.example\nuse = p\nupstream = u\n"
+		n += snprintf(text + n, (size_t)((4 << 20) - n), "[route r%d]\nhost = s%d.example *.t%d.example\nuse = p\n"
+			      "upstream = u\n"
 			      "path = /a/%d\n", i, i, i, i);
 	double start = seconds();
 	bed_good(&bed, text);
@@ -377,5 +386,6 @@ START_TEST(ten_thousand_sites)
 }
 END_TEST
 
-UNIT("conf_error", single_lines, routes_and_their_actions, all_at_once_and_in_order, printed, a_hundred_megabytes, hostile_files,
+UNIT("conf_error", single_lines, routes_and_their_actions, all_at_once_and_in_order, printed, a_hundred_megabytes,
+     hostile_files,
      hostile_policies, ten_thousand_sites)

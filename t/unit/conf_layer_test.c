@@ -13,8 +13,10 @@ START_TEST(nearest_wins)
 	bed_init(&bed);
 	const struct conf *c = bed_good(&bed,
 		"[route own]\nuse = p\nupstream = u\ntimeout = 1s\n[route policy]\nuse = p\nupstream = u\npath = /p\n"
-		"[route default]\nupstream = u\npath = /d\n[route none]\nuse = p\nupstream = u\npath = /o\ntimeout = off\nallow = off\n"
-		"[policy p]\ntimeout = 2s\nallow = 10.0.0.0/8\nretries = 0\n[defaults route]\ntimeout = 3s\nallow = ::1, ::2\nretries = 1\n"
+		"[route default]\nupstream = u\npath = /d\n[route none]\nuse = p\nupstream = u\npath = /o\ntimeout = off\n"
+		"allow = off\n"
+		"[policy p]\ntimeout = 2s\nallow = 10.0.0.0/8\nretries = 0\n[defaults route]\ntimeout = 3s\n"
+		"allow = ::1, ::2\nretries = 1\n"
 		UPSTREAM LISTEN);
 	ck_assert_int_eq(bed_route(&bed, "own")->timeout, 1000);
 	ck_assert_int_eq(bed_route(&bed, "policy")->timeout, 2000);
@@ -36,9 +38,11 @@ START_TEST(listeners_and_upstreams)
 	bed_init(&bed);
 	const struct conf *c = bed_good(&bed,
 		"[listen a]\nuse = lp\nbind = 127.0.0.1:1\n[listen b]\nbind = 127.0.0.1:2\nidle_timeout = 9s\n"
-		"[policy lp]\nidle_timeout = 1s\ntrusted_proxies = private\nmax_body_size = 5k\n[defaults listen]\nidle_timeout = 2s\n"
+		"[policy lp]\nidle_timeout = 1s\ntrusted_proxies = private\nmax_body_size = 5k\n[defaults listen]\n"
+		"idle_timeout = 2s\n"
 		"header_timeout = 3s\nmax_body_size = 6k\n[upstream u]\nserver = a\nuse = up\n[upstream v]\nserver = b\n"
-		"[policy up]\nkeepalive = 1\nread_timeout = 4s\n[defaults upstream]\nkeepalive = 2\nread_timeout = 5s\nmax_fails = 7\n"
+		"[policy up]\nkeepalive = 1\nread_timeout = 4s\n[defaults upstream]\nkeepalive = 2\nread_timeout = 5s\n"
+		"max_fails = 7\n"
 		"[route r]\nupstream = u\nfallback = v\n");
 	ck_assert(c->listens[0]->idle_timeout == 1000 && c->listens[1]->idle_timeout == 9000);
 	ck_assert(c->listens[0]->header_timeout == 3000 && c->listens[0]->ntrusted == 8 && c->listens[1]->ntrusted == 0);
@@ -57,14 +61,18 @@ START_TEST(layers_that_a_request_decides)
 	bed_init(&bed);
 	const struct conf *c = bed_good(&bed,
 		"[weir]\naccess_log = w.log\nlog_format = json\n[defaults route]\nread_timeout = 1s\naccess_log = r.log\n"
-		"[defaults upstream]\nread_timeout = 2s\nwrite_timeout = 3s\n[defaults listen]\naccess_log = l.log\nmax_body_size = 1k\n"
-		"[upstream u]\nserver = a\nread_timeout = 4s\n[route r]\nupstream = u\n[route s]\nuse = p\nupstream = u\npath = /s\n"
+		"[defaults upstream]\nread_timeout = 2s\nwrite_timeout = 3s\n[defaults listen]\naccess_log = l.log\n"
+		"max_body_size = 1k\n"
+		"[upstream u]\nserver = a\nread_timeout = 4s\n[route r]\nupstream = u\n[route s]\nuse = p\nupstream = u\n"
+		"path = /s\n"
 		"[policy p]\nread_timeout = 6s\n" LISTEN "[listen m]\nbind = 127.0.0.1:2\naccess_log = m.log\n");
 	const struct conf_route *r = bed_route(&bed, "r"), *s = bed_route(&bed, "s");
 	const struct conf_upstream *u = c->upstreams[0];
 
-	ck_assert_int_eq(conf_pick(r->timeouts[CONF_T_READ], u->timeouts[CONF_T_READ], c->general.timeouts[CONF_T_READ]), 4000);
-	ck_assert_int_eq(conf_pick(s->timeouts[CONF_T_READ], u->timeouts[CONF_T_READ], c->general.timeouts[CONF_T_READ]), 6000);
+	ck_assert_int_eq(conf_pick(r->timeouts[CONF_T_READ], u->timeouts[CONF_T_READ],
+				   c->general.timeouts[CONF_T_READ]), 4000);
+	ck_assert_int_eq(conf_pick(s->timeouts[CONF_T_READ], u->timeouts[CONF_T_READ],
+				   c->general.timeouts[CONF_T_READ]), 6000);
 	ck_assert_int_eq(c->general.timeouts[CONF_T_READ], 1000);
 	ck_assert_int_eq(c->general.timeouts[CONF_T_WRITE], 3000);
 	ck_assert_int_eq(c->general.max_body_size, 1024);
@@ -80,7 +88,8 @@ START_TEST(groups_count_as_one_key)
 {
 	bed_init(&bed);
 	bed_good(&bed, LISTEN UPSTREAM "[policy p]\npath = /p\nhost = a.example\nupstream = u\n"
-		"[route a]\nuse = p\npath_exact = /a\nrespond = 200\n[route b]\nuse = p\n[route c]\nuse = p\npath = off\npriority = 1\n");
+		"[route a]\nuse = p\npath_exact = /a\nrespond = 200\n[route b]\nuse = p\n[route c]\nuse = p\npath = off\n"
+		"priority = 1\n");
 	const struct conf_route *r = bed_route(&bed, "a");
 	ck_assert(r->path_kind == CONF_PATH_EXACT && r->npaths == 1 && r->action == CONF_RESPOND && r->nsplit == 0);
 	ck_assert_uint_eq(r->nhosts, 1);
@@ -121,9 +130,11 @@ END_TEST
 START_TEST(what_adds_up)
 {
 	bed_init(&bed);
-	bed_good(&bed, LISTEN "[defaults route]\nresponse_header = A: d\nresponse_header = B: d\nresponse_header_remove = Server, C\n"
+	bed_good(&bed, LISTEN "[defaults route]\nresponse_header = A: d\nresponse_header = B: d\n"
+		 "response_header_remove = Server, C\n"
 		"error_page = 404,502 d\nerror_page = 5xx d5\n[policy p]\nresponse_header = B: p\nresponse_header_add = C: p\n"
-		"error_page = 502 p\nerror_page = 4xx p4\n[route r]\nuse = p\nrespond = 200\nresponse_header = D: own\nerror_page = 503 own\n"
+		"error_page = 502 p\nerror_page = 4xx p4\n[route r]\nuse = p\nrespond = 200\nresponse_header = D: own\n"
+		"error_page = 503 own\n"
 		"[route s]\nrespond = 200\npath = /s\nresponse_header = off\nerror_page = off\n");
 	const struct conf_route *r = bed_route(&bed, "r");
 	const struct conf_edit *e = r->response_edits;
@@ -167,7 +178,8 @@ START_TEST(wrong_policies)
 	bed_bad(&bed, LISTEN "[policy p]\nworkers = 3\n", 4, "does not stand in [policy] but in [weir]");
 	bed_bad(&bed, LISTEN "[policy p]\ntimout = 3s\n", 4, "did you mean \"timeout\"?");
 	bed_bad(&bed, LISTEN "[policy p]\nidle_timeout = 3s\nkeepalive = 2\n", 5, "of another kind");
-	bed_bad(&bed, LISTEN "[policy p]\nkeepalive = 2\n[route r]\nuse = p\nrespond = 200\n", 6, "holds keys that do not stand in a [route]");
+	bed_bad(&bed, LISTEN "[policy p]\nkeepalive = 2\n[route r]\nuse = p\nrespond = 200\n", 6,
+		"holds keys that do not stand in a [route]");
 	bed_bad(&bed, LISTEN "use = p\n[policy p]\nkeepalive = 2\n", 3, "holds keys that do not stand in a [listen]");
 	/* Nobody uses them, and still their values are looked at. */
 	bed_bad(&bed, LISTEN "[policy p]\ntimeout = 3\n", 4, "did you mean \"3s\"?");
@@ -177,7 +189,8 @@ START_TEST(wrong_policies)
 	bed_bad(&bed, LISTEN "[policy p]\naccess_log = stdot\n", 4, "did you mean \"stdout\"?");
 	bed_bad(&bed, LISTEN "[policy p]\nupstream = x\n", 4, "there is no [upstream x]");
 	/* Used ten times, wrong once. */
-	bed_bad(&bed, LISTEN "[policy p]\ntimeout = 3\n[route a]\nuse = p\nrespond = 200\n[route b]\nuse = p\nrespond = 200\n", 4, "3s");
+	bed_bad(&bed, LISTEN "[policy p]\ntimeout = 3\n[route a]\nuse = p\nrespond = 200\n[route b]\nuse = p\n"
+		"respond = 200\n", 4, "3s");
 	bed_good(&bed, LISTEN "[policy p]\ntimeout = 3s\n");
 	ck_said(&bed, true, 3, NULL, "no section uses this policy");
 	bed_fini(&bed);
@@ -197,11 +210,13 @@ START_TEST(wrong_defaults)
 	bed_bad(&bed, LISTEN "[defaults]\n", 3, "expected [defaults route]");
 	bed_bad(&bed, LISTEN "[defaults policy]\n", 3, "expected [defaults route]");
 	/* $1 has to have a regex in each route that gets it. */
-	bed_bad(&bed, LISTEN "[defaults route]\nresponse_header = A: $1\n[route r]\nrespond = 200\n", 4, "$1 means nothing here");
+	bed_bad(&bed, LISTEN "[defaults route]\nresponse_header = A: $1\n[route r]\nrespond = 200\n", 4,
+		"$1 means nothing here");
 	bed_good(&bed, LISTEN "[defaults route]\nresponse_header = A: $1\n[route r]\nrespond = 200\npath_regex = (a)\n");
 	bed_fini(&bed);
 }
 END_TEST
 
-UNIT("conf_layer", nearest_wins, listeners_and_upstreams, layers_that_a_request_decides, groups_count_as_one_key, policies_that_differ,
+UNIT("conf_layer", nearest_wins, listeners_and_upstreams, layers_that_a_request_decides, groups_count_as_one_key,
+     policies_that_differ,
      what_adds_up, wrong_policies, wrong_defaults)

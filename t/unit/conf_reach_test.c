@@ -56,7 +56,8 @@ START_TEST(out_of_reach)
 	ck_hidden("path = / |host = a; priority = -1", "r1", "priority is higher");
 	ck_hidden("priority = 1|path = /a", "r1", "priority is higher");
 	ck_hidden("path_exact = /a/b;method = POST|path = /a;priority = 5", "r0", "priority is higher");
-	ck_hidden("host = *.b; path = /x|host = a.b; path = /x; priority = 0|host = *.a.b a.b; path = /x; priority = -3", "r2", "priority");
+	ck_hidden("host = *.b; path = /x|host = a.b; path = /x|host = *.a.b a.b; path = /x; priority = -3", "r2",
+		  "priority");
 	ck_hidden("host = a b; path = /|host = b;path=/", "r1", "stands first");
 	ck_hidden("host = b;path=/x|host = a;path=/x|host = a b; path = /x", "r2", "stands first");
 	ck_hidden("path_regex = ^/(a)|path_regex = ^/(a)", "r1", "stands first");
@@ -104,7 +105,8 @@ START_TEST(listeners)
 	bed_init(&bed);
 	ck_assert_uint_eq(warnings("[listen m]\nbind = 127.0.0.1:2\nexclusive = yes\n", "path = /"), 1);
 	ck_assert(about("r0", "every listener is exclusive"));
-	ck_assert_uint_eq(warnings("[listen m]\nbind = 127.0.0.1:2\nredirect_https = yes\n", "path = /|listen = m; path = /x"), 1);
+	ck_assert_uint_eq(warnings("[listen m]\nbind = 127.0.0.1:2\nredirect_https = yes\n",
+				   "path = /|listen = m; path = /x"), 1);
 	/* The second one is still there for the other listener. */
 	ck_assert_uint_eq(warnings(TWO, "listen = l|path_exact = /a; priority = -1"), 0);
 	ck_assert_uint_eq(warnings(TWO, "listen = l; priority = 1|listen = m; priority = 1|path = /a"), 1);
@@ -132,11 +134,14 @@ END_TEST
 START_TEST(without_effect)
 {
 	bed_init(&bed);
-	bed_good(&bed, LISTEN "[route r]\nrespond = 200\nhost_header = upstream\nretries = 1\nstrip_prefix = /x\nread_timeout = 1s\n");
+	bed_good(&bed, LISTEN "[route r]\nrespond = 200\nhost_header = upstream\nretries = 1\nstrip_prefix = /x\n"
+		 "read_timeout = 1s\n");
 	ck_assert_uint_eq(bed.msgs.n, 4);
 	ck_said(&bed, true, 5, "host_header", "has no effect: the action of this route is not upstream");
-	bed_good(&bed, LISTEN "[route r]\nupstream = u\nsplit_by = $host\n[upstream u]\nserver = a\ncheck = tcp\ncheck_path = /x\n"
-		 "check_rise = 9\n[upstream v]\nserver = b weight=0\nserver = c disabled\ncheck_rise = 9\nmax_fails = 0\nfail_timeout = 1s\n");
+	bed_good(&bed, LISTEN "[route r]\nupstream = u\nsplit_by = $host\n[upstream u]\nserver = a\ncheck = tcp\n"
+		 "check_path = /x\n"
+		 "check_rise = 9\n[upstream v]\nserver = b weight=0\nserver = c disabled\ncheck_rise = 9\nmax_fails = 0\n"
+		 "fail_timeout = 1s\n");
 	ck_said(&bed, true, 5, "split_by", "only one upstream");
 	ck_said(&bed, true, 9, "check_path", "check = http");
 	ck_said(&bed, true, 14, "check_rise", "check is off");
@@ -145,7 +150,8 @@ START_TEST(without_effect)
 	ck_said(&bed, true, 11, NULL, "disabled or has weight 0");
 	ck_assert_uint_eq(bed.msgs.n, 6);
 	/* Shared keys are for those that can use them, and a default that is written out promises nothing. */
-	bed_good(&bed, LISTEN "[defaults route]\nretries = 1\n[defaults upstream]\ncheck_path = /x\n[route r]\nrespond = 200\ntimeout = 0\n"
+	bed_good(&bed, LISTEN "[defaults route]\nretries = 1\n[defaults upstream]\ncheck_path = /x\n[route r]\n"
+		 "respond = 200\ntimeout = 0\n"
 		 "[route s]\npath = /s\nupstream = u\n[upstream u]\nserver = a\ncheck_rise = 2\n");
 	ck_assert_uint_eq(bed.msgs.n, 0);
 	bed_fini(&bed);

@@ -35,7 +35,8 @@ START_TEST(two_services)
 	ck_span_eq(r->text->source, "Welcome to the reverse proxy!");
 	const struct conf_server *s = &c->upstreams[1]->servers[0];
 	ck_span_eq(s->host, "service2");
-	ck_assert(s->port == 5000 && s->addr.family == ADDR_NONE && s->ncells == CONF_HOST_ADDRS && s->cell == CONF_HOST_ADDRS);
+	ck_assert(s->port == 5000 && s->addr.family == ADDR_NONE && s->ncells == CONF_HOST_ADDRS &&
+		  s->cell == CONF_HOST_ADDRS);
 	ck_assert_uint_eq(c->ncells, 2 * CONF_HOST_ADDRS);
 	bed_fini(&bed);
 }
@@ -44,7 +45,8 @@ END_TEST
 START_TEST(load_balancer)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, "; A load balancer: least connections over three servers, with active checks.\n"
+	const struct conf *c = bed_good(&bed,
+					"; A load balancer: least connections over three servers, with active checks.\n"
 		"[listen http]\nbind = *:80\n\n[route app]\nupstream = app\n\n[upstream app]\nbalance = least_conn\n"
 		"server = 192.168.1.101:80\nserver = 192.168.1.102:80 weight=2\nserver = 192.168.1.103:80 backup\n"
 		"check = http\ncheck_path = /healthz\n");
@@ -70,7 +72,8 @@ START_TEST(defaults_are_those_of_the_contract)
 	ck_assert(c->error_log->kind == CONF_LOG_STDERR && c->max_connections == 0 && c->shutdown_timeout == 30000);
 	ck_assert(!l->exclusive && l->redirect_https == 0 && l->ntrusted == 0);
 	ck_span_eq(l->client_ip_header, "X-Forwarded-For");
-	ck_assert(l->header_timeout == 15000 && l->body_timeout == 60000 && l->idle_timeout == 75000 && l->send_timeout == 60000);
+	ck_assert(l->header_timeout == 15000 && l->body_timeout == 60000 && l->idle_timeout == 75000 &&
+		  l->send_timeout == 60000);
 	ck_assert(l->max_header_size == 32768 && l->max_requests == 1000 && l->max_body_size == CONF_UNSET);
 	ck_assert(c->general.max_body_size == 16 << 20 && c->general.access_log->nto == 0);
 	ck_assert(c->general.timeouts[CONF_T_CONNECT] == 3000 && c->general.timeouts[CONF_T_RESPONSE] == 60000);
@@ -94,7 +97,8 @@ START_TEST(weir_keys)
 	const struct conf *c = bed_good(&bed, "[weir]\nworkers = 7\nuser = www\ngroup = web\npid_file = run/weir.pid\n"
 		"control = /tmp/weir.sock\nerror_log = ./error.log\nlog_level = debug\nmax_connections = 500\n"
 		"shutdown_timeout = 1m\nresolver = 10.0.0.2, [::1]:5353 127.0.0.1:54\n" LISTEN);
-	ck_assert(c->workers == 7 && c->max_connections == 500 && c->shutdown_timeout == 60000 && c->log_level == LOG_LV_DEBUG);
+	ck_assert(c->workers == 7 && c->max_connections == 500 && c->shutdown_timeout == 60000 &&
+		  c->log_level == LOG_LV_DEBUG);
 	ck_assert_str_eq(c->user, "www");
 	ck_assert_str_eq(c->group, "web");
 	ck_assert_str_eq(c->control, "/tmp/weir.sock");
@@ -147,7 +151,8 @@ END_TEST
 START_TEST(listen_keys)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, LISTEN "trusted_proxies = private, 1.2.3.0/24 unix\nclient_ip_header = X-Real-IP\n"
+	const struct conf *c = bed_good(&bed, LISTEN "trusted_proxies = private, 1.2.3.0/24 unix\n"
+					"client_ip_header = X-Real-IP\n"
 		"header_timeout = 500ms\nbody_timeout = 0\nidle_timeout = off\nsend_timeout = 1d\nmax_header_size = 1k\n"
 		"max_requests = off\nmax_body_size = 0\n");
 	const struct conf_listen *l = c->listens[0];
@@ -167,8 +172,10 @@ END_TEST
 START_TEST(servers)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = 10.0.0.1\nserver = [::1]\n"
-		"server = [::1]:81\nserver = a.example.\nserver = a_b.example:81 name=x\nserver = unix:s.sock\nserver = 1a:2 weight=0\n");
+	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = 10.0.0.1\n"
+					"server = [::1]\n"
+		"server = [::1]:81\nserver = a.example.\nserver = a_b.example:81 name=x\nserver = unix:s.sock\n"
+		"server = 1a:2 weight=0\n");
 	const struct conf_server *s = c->upstreams[0]->servers;
 
 	ck_assert(s[0].addr.port == 80 && s[1].addr.family == ADDR_V6 && s[1].addr.port == 80 && s[2].addr.port == 81);
@@ -180,7 +187,8 @@ START_TEST(servers)
 	ck_assert_uint_eq(c->ncells, 4 + 3 * CONF_HOST_ADDRS);
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\n", 5, "at least one server");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a\nserver = a\n", 7, "\"a\" stands twice");
-	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = srv:_http._tcp.x\n", 6, "srv: is not built yet");
+	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = srv:_http._tcp.x\n", 6,
+		"srv: is not built yet");
 	bed_fini(&bed);
 }
 END_TEST
@@ -188,11 +196,14 @@ END_TEST
 START_TEST(upstream_keys)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a\nbalance = hash $request_uri\n"
-		"check = http\ncheck_path = /x?y=1\ncheck_host = a.example\ncheck_status = 200, 204-206 4xx\ncheck_interval = 100ms\n"
+	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a\n"
+					"balance = hash $request_uri\n"
+		"check = http\ncheck_path = /x?y=1\ncheck_host = a.example\ncheck_status = 200, 204-206 4xx\n"
+		"check_interval = 100ms\n"
 		"check_timeout = 1s\ncheck_rise = 1\ncheck_fall = 100\ncheck_port = 8081\nmax_fails = 0\nmax_ejected = 100%\n"
 		"slow_start = 30s\nkeepalive = 0\nkeepalive_timeout = 1m\nconnect_timeout = 1s\nresponse_timeout = 2s\n"
-		"read_timeout = 3s\nwrite_timeout = off\ntunnel_timeout = 5s\nmax_queue = 0\nqueue_timeout = 1s\nresolve = auto\n");
+		"read_timeout = 3s\nwrite_timeout = off\ntunnel_timeout = 5s\nmax_queue = 0\nqueue_timeout = 1s\n"
+		"resolve = auto\n");
 	const struct conf_upstream *u = c->upstreams[0];
 
 	ck_assert(u->balance == CONF_HASH && tmpl_uses(u->hash_key, VAR_REQUEST_URI) && u->check == CONF_CHECK_HTTP);
@@ -203,7 +214,8 @@ START_TEST(upstream_keys)
 	ck_assert(u->check_interval == 100 && u->check_timeout == 1000 && u->check_rise == 1 && u->check_fall == 100);
 	ck_assert(u->check_port == 8081 && u->max_fails == 0 && u->max_ejected == 100 && u->slow_start == 30000);
 	ck_assert(u->keepalive == 0 && u->keepalive_timeout == 60000 && u->max_queue == 0 && u->queue_timeout == 1000);
-	ck_assert(u->timeouts[CONF_T_CONNECT] == 1000 && u->timeouts[CONF_T_RESPONSE] == 2000 && u->timeouts[CONF_T_READ] == 3000);
+	ck_assert(u->timeouts[CONF_T_CONNECT] == 1000 && u->timeouts[CONF_T_RESPONSE] == 2000 &&
+		  u->timeouts[CONF_T_READ] == 3000);
 	ck_assert(u->timeouts[CONF_T_WRITE] == 0 && u->timeouts[CONF_T_TUNNEL] == 5000);
 	bed_fini(&bed);
 }
@@ -212,9 +224,12 @@ END_TEST
 START_TEST(conditions)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, LISTEN "[listen m]\nbind = 127.0.0.1:2\n[route r]\nrespond = 200\nlisten = l m l\n"
-		"host = A.Example. *.B.example 1.2.3.4 [::1]\npath = /api/ / /caf\xc3\xa9/%7eu%2f%c3\nmethod = GET, !HEAD PURGE\n"
-		"header = X-A\nheader = X-B: b c\nheader = X-C: ~^d: e$\nheader = !X-D\ncookie = a=b=c\nquery = x\nquery = y=~^1\n"
+	const struct conf *c = bed_good(&bed, LISTEN "[listen m]\nbind = 127.0.0.1:2\n[route r]\nrespond = 200\n"
+					"listen = l m l\n"
+		"host = A.Example. *.B.example 1.2.3.4 [0:0::01]\npath = /api/ / /caf\xc3\xa9/%7eu%2f%c3\n"
+		"method = GET, !HEAD PURGE\n"
+		"header = X-A\nheader = X-B: b c\nheader = X-C: ~^d: e$\nheader = !X-D\ncookie = a=b=c\nquery = x\n"
+		"query = y=~^1\n"
 		"query = !z\nclient = 10.0.0.0/8 !private all\npriority = -5\nenabled = no\n");
 	const struct conf_route *r = c->routes[0];
 
@@ -227,7 +242,8 @@ START_TEST(conditions)
 	ck_span_eq(r->paths[2], "/caf%C3%A9/~u%2F%C3");
 	ck_assert(r->nmethods == 3 && r->methods[1].not && !r->methods[2].not);
 	ck_span_eq(r->methods[1].name, "HEAD");
-	ck_assert(r->headers[0].how == CONF_M_PRESENT && r->headers[1].how == CONF_M_EQUAL && r->headers[2].how == CONF_M_REGEX);
+	ck_assert(r->headers[0].how == CONF_M_PRESENT && r->headers[1].how == CONF_M_EQUAL &&
+		  r->headers[2].how == CONF_M_REGEX);
 	ck_assert(r->headers[3].how == CONF_M_ABSENT && r->nheaders == 4 && r->ncookies == 1 && r->nqueries == 3);
 	ck_span_eq(r->headers[1].value, "b c");
 	ck_assert(conf_regex_match(r->headers[2].regex, SPAN("d: e"), NULL));
@@ -245,11 +261,15 @@ START_TEST(the_way)
 {
 	bed_init(&bed);
 	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u weight=9\nupstream = v weight=0\n"
-		"path_regex = ^/(a)\nsplit_by = ${cookie:id}\nstrip_prefix = /a/\nrewrite = ^/(\\d+)$ /n/$1?x=1\nrewrite = b /$host\n"
+		"path_regex = ^/(a)\nsplit_by = ${cookie:id}\nstrip_prefix = /a/\nrewrite = ^/(\\d+)$ /n/$1?x=1\n"
+		"rewrite = b /$host\n"
 		"add_prefix = /p/\nhost_header = $1.example\nrewrite_location = no\nfallback = v\nretries = off\n"
-		"retry_on = timeout, 503 non_idempotent 5xx\ntimeout = 1m\nerror_page = 502,503 gone\nerror_page = 4xx ${env:CONF_E:-e}\n"
-		"error_page = 404 none\nintercept_errors = yes\nmax_body_size = 1k\nconnect_timeout = 1s\nallow = private\ndeny = all\n"
-		"[route s]\nredirect = 301 https://$host$request_uri ; comment\n[upstream u]\nserver = a\n[upstream v]\nserver = b\n");
+		"retry_on = timeout, 503 non_idempotent 5xx\ntimeout = 1m\nerror_page = 502,503 gone\n"
+		"error_page = 4xx ${env:CONF_E:-e}\n"
+		"error_page = 404 none\nintercept_errors = yes\nmax_body_size = 1k\nconnect_timeout = 1s\nallow = private\n"
+		"deny = all\n"
+		"[route s]\nredirect = 301 https://$host$request_uri ; comment\n[upstream u]\nserver = a\n[upstream v]\n"
+		"server = b\n");
 	const struct conf_route *r = c->routes[0];
 
 	ck_assert(r->nsplit == 2 && r->split[0].weight == 9 && tmpl_uses(r->split_by, VAR_COOKIE));
@@ -265,7 +285,8 @@ START_TEST(the_way)
 	ck_assert_uint_eq(r->nerror_pages, 4);
 	ck_assert(r->error_pages[0].from == 404 && r->error_pages[3].from == 400 && r->error_pages[3].to == 499);
 	ck_span_eq(r->error_pages[3].text, "e");
-	ck_assert(r->max_body_size == 1024 && r->timeouts[CONF_T_CONNECT] == 1000 && r->timeouts[CONF_T_READ] == CONF_UNSET);
+	ck_assert(r->max_body_size == 1024 && r->timeouts[CONF_T_CONNECT] == 1000 &&
+		  r->timeouts[CONF_T_READ] == CONF_UNSET);
 	ck_assert(r->has_allow && r->nallow == 8 && r->ndeny == 1);
 	ck_assert(c->routes[1]->action == CONF_REDIRECT && c->routes[1]->status == 301);
 	bed_fini(&bed);
@@ -274,7 +295,8 @@ END_TEST
 
 START_TEST(header_edits)
 {
-	static const char text[] = LISTEN "[route r]\nrespond = 200\nresponse_header_add = X-A: 2\nresponse_header = x-a: 1 $host\n"
+	static const char text[] = LISTEN "[route r]\nrespond = 200\nresponse_header_add = X-A: 2\n"
+		"response_header = x-a: 1 $host\n"
 		"response_header_remove = X-A, Server\nresponse_header_add = X-A: 3\nresponse_header = X-Empty:\n";
 
 	bed_init(&bed);
@@ -296,9 +318,12 @@ END_TEST
 START_TEST(logs)
 {
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, "[weir]\naccess_log = a.log stdout\nlog_format = json\nerror_log = a.log\n" LISTEN
-		"[listen m]\nbind = 127.0.0.1:2\nlog_format = \"$client_ip\\t$status\"\n[listen n]\nbind = 127.0.0.1:3\naccess_log = off\n"
-		"[route r]\nrespond = 200\naccess_log = b.log\n[route s]\nrespond = 200\npath = /s\n[route t]\nrespond = 200\npath = /t\n"
+	const struct conf *c = bed_good(&bed, "[weir]\naccess_log = a.log stdout\nlog_format = json\n"
+					"error_log = a.log\n" LISTEN
+		"[listen m]\nbind = 127.0.0.1:2\nlog_format = \"$client_ip\\t$status\"\n[listen n]\nbind = 127.0.0.1:3\n"
+		"access_log = off\n"
+		"[route r]\nrespond = 200\naccess_log = b.log\n[route s]\nrespond = 200\npath = /s\n[route t]\n"
+		"respond = 200\npath = /t\n"
 		"log_format = $host\n");
 	const struct conf_listen *l = c->listens[0], *m = c->listens[1], *n = c->listens[2];
 	const struct conf_access_log *log = conf_access_log(c, c->routes[1], l);
@@ -331,7 +356,8 @@ START_TEST(regexes_are_bounded)
 	int groups[20];
 
 	bed_init(&bed);
-	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nrespond = 200\npath_regex = (a+)+$\npath_regex = ^/(x)|(y)(z)$\n"
+	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nrespond = 200\npath_regex = (a+)+$\n"
+					"path_regex = ^/(x)|(y)(z)$\n"
 		"path_regex = (?i)abc\n");
 	memset(a, 'a', sizeof(a));
 	a[sizeof(a) - 1] = 'b';
@@ -339,7 +365,8 @@ START_TEST(regexes_are_bounded)
 	for (int i = 0; i < 20; i++)
 		ck_assert(!conf_regex_match(c->routes[0]->path_regexes[0], span_make(a, sizeof(a)), groups));
 	ck_assert(conf_regex_match(c->routes[0]->path_regexes[1], SPAN("yz"), groups));
-	ck_assert(groups[0] == 0 && groups[1] == 2 && groups[2] == -1 && groups[3] == -1 && groups[4] == 0 && groups[7] == 2);
+	ck_assert(groups[0] == 0 && groups[1] == 2 && groups[2] == -1 && groups[3] == -1 && groups[4] == 0 &&
+		  groups[7] == 2);
 	ck_assert(groups[8] == -1 && groups[19] == -1);
 	ck_assert(conf_regex_match(c->routes[0]->path_regexes[2], SPAN("xABCx"), NULL));
 	ck_assert(!conf_regex_match(c->routes[0]->path_regexes[1], span_make(NULL, 0), groups));

@@ -105,10 +105,12 @@ START_TEST(wrong_ones)
 {
 	static const struct { const char *text, *part; } bad[] = {
 		{ "$", "written $$" }, { "a$ b", "written $$" }, { "$.", "written $$" }, { "$hots", "did you mean $host?" },
-		{ "$Host", "did you mean $host?" }, { "$xyzzyplugh", "unknown variable $xyzzyplugh" }, { "${host", "expected a }" },
+		{ "$Host", "did you mean $host?" }, { "$xyzzyplugh", "unknown variable $xyzzyplugh" }, { "${host",
+													"expected a }" },
 		{ "${}", "unknown variable" }, { "${headr:A}", "did you mean ${header:...}?" }, { "${header:}", "is no name" },
 		{ "${header:A B}", "is no name" }, { "${header:A\nB}", "is no name" }, { "${query:a\x01}", "is no name" },
-		{ "$header", "${header:NAME}" }, { "${cookie}", "${cookie:NAME}" }, { "${host:x}", "unknown variable ${host:...}" },
+		{ "$header", "${header:NAME}" }, { "${cookie}", "${cookie:NAME}" }, { "${host:x}",
+										     "unknown variable ${host:...}" },
 		{ "$$$", "written $$" }, { "${env:X}", "unknown variable" }, { "${10}", "unknown variable" },
 	};
 

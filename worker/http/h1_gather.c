@@ -21,7 +21,8 @@ static bool take_trailers(struct arena *a, struct span text, struct batch *b)
 	return h1_parse_trailers(h, p, text.n) == H1_GOOD;
 }
 
-bool h1_gather(struct h1_body *body, struct span in, size_t max_trailer, struct arena *a, struct batch *b, size_t *used)
+bool h1_gather(struct h1_body *body, struct span in, size_t max_trailer, struct arena *a, struct batch *b,
+	       size_t *used)
 {
 	size_t off = 0, n;
 	struct span data;

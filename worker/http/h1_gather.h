@@ -13,6 +13,7 @@
 
 /* Fills *b from `in`; *used is what may be dropped once the batch was taken. An empty batch that is not the last means that more
  * bytes are needed. False: the bytes are bad, or there is no memory for trailers. */
-bool h1_gather(struct h1_body *body, struct span in, size_t max_trailer, struct arena *a, struct batch *b, size_t *used);
+bool h1_gather(struct h1_body *body, struct span in, size_t max_trailer, struct arena *a, struct batch *b,
+	       size_t *used);
 
 #endif

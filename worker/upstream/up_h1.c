@@ -15,6 +15,7 @@
 #include "worker/upstream/up_conn.h"
 
 #define UP_HEAD_MAX 32768	/* of an answer */
+#define IDLE_MARGIN_MAX_MS 1000	/* given up of the time that a server keeps an idle connection */
 #define UP_INTERIM_MAX 16	/* 1xx answers to one request */
 #define UP_RUN_MAX 16		/* batches in one go, so that one fast server does not starve the others */
 
@@ -186,12 +187,21 @@ static bool input_read(struct up *u)
 	return true;
 }
 
+/* A request must not meet a server that is just hanging up: one that may not be repeated would be lost. */
+static uint64_t idle_ms(const struct h1_wire *w)
+{
+	uint64_t ms = (uint64_t)w->idle_s * 1000;
+
+	return ms - (ms / 4 < IDLE_MARGIN_MAX_MS ? ms / 4 : IDLE_MARGIN_MAX_MS);
+}
+
 static void head_came(struct up *u, const struct h1_wire *w)
 {
 	struct head *h = u->resp;
 
 	u->resp_head = true;
-	u->keep = w->keep_alive && h->body != BODY_CLOSE;
+	u->idle_ms = w->has_idle ? idle_ms(w) : 0;
+	u->keep = w->keep_alive && h->body != BODY_CLOSE && !(w->has_idle && w->idle_s == 0);
 	if (h->body == BODY_NONE)
 		u->resp_done = true;
 	else
