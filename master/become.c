@@ -165,14 +165,14 @@ static void reset_signals(void)
 }
 
 #ifdef WEIR_FAULT_POINTS
-/* WEIR_FAULT=start-crash or start-hang: what a child does instead of starting. */
+/* WEIR_FAULT=start-crash, start-hang, or reload-crash (later generations only): what a child does instead of starting. */
 static void fault_point(const struct child *c)
 {
 	const char *fault = getenv("WEIR_FAULT");
 
 	if (fault == NULL || c->role != PROCESS_WORKER)
 		return;
-	if (strcmp(fault, "start-crash") == 0)
+	if (strcmp(fault, "start-crash") == 0 || (strcmp(fault, "reload-crash") == 0 && c->crew->number > 1))
 		abort();
 	while (strcmp(fault, "start-hang") == 0)
 		pause();

@@ -24,6 +24,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/panic.h"
 #include "master/crew.h"
 #include "master/logs.h"
 #include "master/master.h"
@@ -118,6 +119,11 @@ _Noreturn static void be_trial(struct master *m, int out)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	log_set_role("trial");
+	panic_note()->role = "trial";
+#ifdef WEIR_FAULT_POINTS
+	if (getenv("WEIR_FAULT") != NULL && strcmp(getenv("WEIR_FAULT"), "trial-crash") == 0)
+		abort();
+#endif
 	FILE *f = fdopen(out, "w");
 	if (f == NULL)
 		_exit(TRIAL_BAD);
@@ -228,6 +234,22 @@ static bool open_crew(struct master *m, struct crew *w)
 	return crew_open(w, m->crew);
 }
 
+/* What was said while it was opened stands in the log already, a line each; here it is one reason. */
+static void give_up_opening(struct master *m)
+{
+	struct reload *r = &m->reload;
+	char *text = r->text, *why = text + r->have;
+	size_t n = strlen(why);
+
+	r->text = NULL;
+	while (n > 0 && why[n - 1] == '\n')
+		why[--n] = '\0';
+	for (char *end; (end = strchr(why, '\n')) != NULL;)
+		*end = ';';
+	give_up(m, "%s", why);
+	free(text);
+}
+
 static void open_for_real(struct master *m)
 {
 	struct reload *r = &m->reload;
@@ -253,15 +275,8 @@ static void open_for_real(struct master *m)
 	log_tee(NULL);
 	if (said != NULL)
 		fclose(said);
-	r->have = 0;
 	if (!good) {
-		/* It stands in the log. */
-		char *text = r->text;
-
-		r->text = NULL;
-		text[strcspn(text, "\n")] = '\0';
-		give_up(m, "%s", text);
-		free(text);
+		give_up_opening(m);
 		return;
 	}
 	r->began_ms = m->now_ms;

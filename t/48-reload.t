@@ -473,7 +473,28 @@ def shrink(t):
     weir.stop()
 
 
-STORIES = (basic, refused, listeners, drains, carried, ejected, exact, verbs, shrink, storm, mixed)
+def crashes(t):
+    if 'fault-points=yes' not in weir_run('-V').out:
+        t.skip('a reload whose processes crash', 'needs a build with fault points')
+        return
+    for fault, want in (('trial-crash', 'killed by signal 6'), ('reload-crash', 'could not start')):
+        weir = start(HELLO % 'good', name=fault, env={'WEIR_FAULT': fault})
+        pids = weir.worker_pids()
+        with t.case('%s: the reload fails, the old generation serves on as if nothing had been' % fault):
+            weir.write(HELLO % 'other' + '[listen more]\nbind = 127.0.0.1:{port_b}\n')
+            code, said = weirctl(weir, 'reload')
+            equal(code, 1, 'exit status; it said ' + said)
+            contains(said, want, 'weirctl')
+            settled(weir)
+            equal((fetch(weir.port).text, weir.worker_pids()), ('good', pids), 'answer and workers')
+            true(not listening(weir.ports['port_b']), 'nobody listens on the new address')
+            until('no zombie', lambda: not [p for p in children(weir.pid) if child_is_zombie(p)])
+        os.kill(weir.pid, signal.SIGTERM)
+        weir.wait(10)
+        weir.stopped = True
+
+
+STORIES = (basic, refused, crashes, listeners, drains, carried, ejected, exact, verbs, shrink, storm, mixed)
 
 with Story('reload', deadline=220) as t:
     for one in STORIES:
