@@ -251,15 +251,15 @@ static void print_worker(const struct master *m, const struct child *c, FILE *ou
 	char age[32];
 
 	fprintf(out, "%-10s %8d %-9s %10s %10u %9u %9" PRIu64 " %12" PRIu64 " %9" PRIu64 "\n", c->name, (int)c->pid,
-		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-", c->crew->number,
-		c->restarts, row_stat(c, STAT_ACTIVE_CONNS), row_stat(c, STAT_REQUESTS), silent_ms(m, c));
+		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-",
+		c->crew->number, c->restarts, row_stat(c, STAT_ACTIVE_CONNS), row_stat(c, STAT_REQUESTS), silent_ms(m, c));
 }
 
 static void print_worker_json(const struct master *m, const struct child *c, FILE *out)
 {
 	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", "
-		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"starts\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64, c->name,
-		c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
+		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"starts\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64,
+		c->name, c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
 		c->pid != 0 ? since(m, c->born_ms) : 0, c->crew->number, c->gen, c->restarts, silent_ms(m, c));
 	for (unsigned i = 0; i < STAT__N; i++)
 		fprintf(out, ", \"%s\": %" PRIu64, stat_name((enum stat_id)i), row_stat(c, (enum stat_id)i));
@@ -386,8 +386,8 @@ static void json_upstreams(const struct master *m, FILE *out)
 		each_server(m, u, &t, add_up);
 		fputs(i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ", out);
 		json_text(out, u->name);
-		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64 "}", t.servers, t.up,
-			t.active, crews_queued(m, u));
+		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64 "}",
+			t.servers, t.up, t.active, crews_queued(m, u));
 	}
 	fputs(m->crew->conf->nupstreams > 0 ? "\n  ]\n" : "]\n", out);
 }
@@ -400,7 +400,8 @@ static void status_json(const struct master *m, FILE *out)
 		",\n  \"configuration\": ",
 		WEIR_VERSION, master_state_name(m->state), (int)getpid(), since(m, m->begun_ms));
 	json_text(out, span_of(m->crew->conf->path));
-	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->crew->conf->workers, live, restarts);
+	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->crew->conf->workers, live,
+		restarts);
 	json_generations(m, out);
 	fputs(",\n  \"totals\": {", out);
 	for (unsigned i = 0; i < STAT__N; i++)
