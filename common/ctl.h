@@ -27,7 +27,8 @@ enum ctl_status {
 };
 
 enum ctl_verb {
-	CTL_STATUS, CTL_WORKERS, CTL_SERVERS, CTL_STOP,
+	CTL_STATUS, CTL_WORKERS, CTL_SERVERS, CTL_STOP, CTL_RELOAD,
+	CTL_DRAIN, CTL_READY, CTL_DOWN, CTL_WEIGHT,
 	CTL_LATER,			/* known, not built yet */
 	CTL_UNKNOWN
 };

@@ -29,6 +29,7 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_DRAIN:
 	case IPC_STOP:
 	case IPC_LOST_SYSLOG:
+	case IPC_GO:
 		return nfds == 0;
 	case IPC_LOG:
 		return nfds == 1;

@@ -15,10 +15,11 @@
 
 enum ipc_kind {
 	IPC_READY = 1,			/* child: initialised, serving */
-	IPC_DRAIN,			/* master: stop accepting, end what is under way within `arg` ms, then exit 0 */
+	IPC_DRAIN,			/* master: stop accepting, end what is under way, then exit 0; arg: ipc_drain_arg() */
 	IPC_STOP,			/* master: exit now */
 	IPC_LOG,			/* master: one descriptor: the reopened log of conf->logs[arg]; takes the old one's place */
-	IPC_LOST_SYSLOG			/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
+	IPC_LOST_SYSLOG,		/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
+	IPC_GO				/* master: your generation is in force: begin to accept */
 };
 
 struct ipc_msg {
@@ -27,6 +28,23 @@ struct ipc_msg {
 	uint32_t gen;			/* of the slot; a message of another generation is dropped */
 	uint64_t arg;
 };
+
+/* All within limit_ms (0: no limit); clients that are idle are kept for grace_ms first. */
+#define IPC_LIMIT_BITS 44
+static inline uint64_t ipc_drain_arg(uint64_t limit_ms, uint64_t grace_ms)
+{
+	const uint64_t most = ((uint64_t)1 << IPC_LIMIT_BITS) - 1;
+
+	return (limit_ms < most ? limit_ms : most) | grace_ms << IPC_LIMIT_BITS;
+}
+static inline uint64_t ipc_drain_limit(uint64_t arg)
+{
+	return arg & (((uint64_t)1 << IPC_LIMIT_BITS) - 1);
+}
+static inline uint64_t ipc_drain_grace(uint64_t arg)
+{
+	return arg >> IPC_LIMIT_BITS;
+}
 
 /* fd -1: none. False when it could not be sent now. */
 bool ipc_send(int sock, enum ipc_kind kind, uint32_t gen, uint64_t arg, int fd);

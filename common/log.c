@@ -32,6 +32,7 @@ static struct {
 	bool ready;			/* log_set_fd() was called, or its default taken */
 	enum log_level level;
 	char role[32];
+	FILE *tee;			/* borrowed; NULL: none */
 	bool torn;			/* the last line went out in part: begin with a line end */
 	uint64_t lost;			/* lines since the last report */
 	uint64_t last_report_ms;
@@ -203,12 +204,24 @@ static void report_lost(void)
 	the_log.last_report_ms = now;
 }
 
+void log_tee(FILE *f)
+{
+	the_log.tee = f;
+}
+
 void log_at(enum log_level lv, const char *fmt, ...)
 {
 	int saved = errno;
 	va_list ap;
 
 	must(lv < LOG_LV__N);
+	if (the_log.tee != NULL && lv == LOG_LV_ERROR) {
+		va_start(ap, fmt);
+		vfprintf(the_log.tee, fmt, ap);
+		va_end(ap);
+		fputc('\n', the_log.tee);
+		errno = saved;
+	}
 	if (!log_enabled(lv))
 		return;
 	if (!the_log.ready)

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "common/span.h"
 
@@ -31,6 +32,8 @@ int log_fd(void);
 /* A descriptor that log_set_fd() opened for the log's own use, -1: none; for whoever closes all but what is needed. */
 int log_own_fd(void);
 bool log_enabled(enum log_level lv);
+/* The text of every line of level error goes there as well, a line each; NULL: no more. */
+void log_tee(FILE *f);
 
 void log_at(enum log_level lv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

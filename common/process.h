@@ -21,6 +21,11 @@
 
 enum process_role { PROCESS_WORKER, PROCESS_CHECKER };
 
+struct process_listen {
+	unsigned bind;			/* conf_bind->id */
+	int fd;
+};
+
 struct process {
 	uint32_t magic;
 	enum process_role role;
@@ -29,8 +34,11 @@ struct process {
 	struct shm shm;
 	unsigned slot;			/* row of this process; the checker's is conf->workers */
 	int control;			/* SOCK_SEQPACKET to the master; see ipc.h */
-	/* Workers: this slot's listening sockets by conf_bind->id. A UNIX address has one socket for all slots. */
-	int *listen_fds;
+	/* Workers: the listening sockets to accept from. An address may have several: a slot's own, and those of slots that have no
+	 * worker any more. A UNIX address has one, which all workers share. */
+	const struct process_listen *listens;
+	unsigned nlistens;
+	bool wait;			/* accept nobody before IPC_GO */
 	/* Event counters, one per slot, the checker's last: writing 1 wakes that process. wake_fds[slot] is our own. */
 	int *wake_fds;
 	unsigned nwake;

@@ -25,6 +25,8 @@
 #include "common/reason.h"
 
 struct conf;
+struct conf_server;
+struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
 #define SHM_NOTE 512
@@ -62,7 +64,7 @@ struct shm_health {
 	_Atomic uint32_t last_ms;	/* duration of the last check */
 	char pad[64 - 8 - 4 - 24 - 4 - 8 - 4 - 8];
 	_Atomic uint32_t last_error;	/* of the last failed check: errno, or SHM_ERROR_STATUS and the HTTP status; 0: neither */
-	_Atomic uint32_t spare;
+	_Atomic uint32_t judge;		/* checks in a row that speak against the state: good:16 | bad:16; the checker's own */
 };
 _Static_assert(sizeof(struct shm_health) == 64, "one cache line a cell");
 
@@ -116,13 +118,31 @@ struct shm_server {
 	_Atomic uint64_t eject;		/* see worker/upstream/health.h */
 	_Atomic uint64_t vtime;		/* virtual time of weighted round robin */
 	_Atomic uint64_t ewma;		/* moving response time, packed with its stamp */
-	_Atomic uint64_t spare;
+	_Atomic uint64_t admin;		/* what the operator asked for while weir runs; written by the master alone; see shm_admin() */
 };
 struct shm_upstream {
 	_Atomic uint64_t vtime;		/* virtual time of the last pick: where a returning server joins */
 	_Atomic uint64_t budget;	/* retry budget, packed */
-	_Atomic uint64_t spare[6];
+	_Atomic uint64_t admin_gen;	/* raised when the admin word of one of its servers changed */
+	_Atomic uint64_t spare[5];
 };
+
+/* held:2 | has_weight:1 | unused | weight:16 at 16. 0: as configured. */
+enum shm_held { HELD_NO, HELD_DRAIN, HELD_DOWN };
+struct shm_admin {
+	enum shm_held held;
+	bool has_weight;
+	unsigned weight;
+};
+static inline uint64_t shm_admin_word(struct shm_admin a)
+{
+	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16;
+}
+static inline struct shm_admin shm_admin(uint64_t word)
+{
+	return (struct shm_admin){ .held = (word & 3) <= HELD_DOWN ? (enum shm_held)(word & 3) : HELD_NO,
+				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff) };
+}
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
 	       "words shared between processes must not hide a lock");
@@ -202,6 +222,15 @@ static inline uint64_t shm_health_word(const struct shm *s, unsigned cell)
 /* Checker: publishes / reader: copies out the address of a resolved name; false when it never had one. */
 void shm_put_addr(struct shm_health *h, const struct addr *a);
 bool shm_get_addr(const struct shm_health *h, struct addr *out);
+
+/* ---- from one configuration to the next (shm_carry.c; the master) ---- */
+/* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */
+int shm_find_cell(const struct conf *in, const struct conf_upstream *u, const struct conf_server *s);
+int shm_find_upstream(const struct conf *in, const struct conf_upstream *u);
+/* Health, ejection marks, virtual times, latencies and retry budgets; before the first child of `to` is forked. */
+void shm_carry(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
+/* Adds the counters of `from`, whose rows are all reaped, to the base row of `to`. Once. */
+void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
 
 /* Walks everything read-only and reports the first inconsistency (gauges of dead rows, states out of range); NULL when sound. */
 const char *shm_verify(const struct shm *s);

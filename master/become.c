@@ -18,7 +18,9 @@
 #include "common/obj.h"
 #include "common/panic.h"
 #include "common/title.h"
+#include "master/crew.h"
 #include "master/master.h"
+#include "master/logs.h"
 #include "master/start.h"
 #include "worker/worker.h"
 
@@ -78,31 +80,71 @@ static void close_others(struct keep *k)
 	close_between(first, ~0u);
 }
 
-static void close_foreign(struct master *m, const struct child *c, int control)
+static void close_foreign(const struct child *c, const struct process *p)
 {
-	const struct conf *conf = m->conf;
+	const struct crew *w = c->crew;
+	const struct conf *conf = w->conf;
 	int panic[2];
-	struct keep k = { .v = malloc((16 + conf->nlogs + m->slots.nbinds + m->nchildren) * sizeof(int)) };
+	struct keep k = { .v = malloc((16 + conf->nlogs + p->nlistens + w->nchildren) * sizeof(int)) };
 
 	if (k.v == NULL)
 		give_up("Out of memory while closing descriptors");
 	panic_fds(panic);
 	for (int fd = 0; fd <= 2; fd++)
 		keep_fd(&k, fd);
-	keep_fd(&k, control);
+	keep_fd(&k, p->control);
 	keep_fd(&k, log_fd());
 	keep_fd(&k, log_own_fd());
 	keep_fd(&k, panic[0]);
 	keep_fd(&k, panic[1]);
-	keep_fd(&k, m->priv.jail_fd);
+	keep_fd(&k, w->priv.jail_fd);
 	for (unsigned i = 0; i < conf->nlogs; i++)
 		keep_fd(&k, conf->logs[i]->fd);
-	for (unsigned i = 0; i < m->nchildren; i++)
-		keep_fd(&k, m->wake_fds[i]);
-	for (unsigned i = 0; c->role == PROCESS_WORKER && i < m->slots.nbinds; i++)
-		keep_fd(&k, slots_fd(&m->slots, c->slot, i));
+	for (unsigned i = 0; i < w->nchildren; i++)
+		keep_fd(&k, w->wake_fds[i]);
+	for (unsigned i = 0; i < p->nlistens; i++)
+		keep_fd(&k, p->listens[i].fd);
 	close_others(&k);
 	free(k.v);
+}
+
+/* ---- listening sockets ---- */
+
+/* Of each address our own slot, and of the slots beyond the number of workers every n-th: nobody waits there unheard. */
+static unsigned slots_of(const struct slot_group *g, const struct child *c, unsigned bind, struct process_listen *out)
+{
+	const unsigned open = c->crew->state == CREW_LIVE ? g->firm : g->n, workers = c->crew->conf->workers;
+	unsigned n = 0;
+
+	if (g->addr.family == ADDR_UNIX) {
+		out[0] = (struct process_listen){ .bind = bind, .fd = g->fds[0] };
+		return 1;
+	}
+	for (unsigned slot = c->slot; slot < open; slot += workers)
+		out[n++] = (struct process_listen){ .bind = bind, .fd = g->fds[slot] };
+	return n;
+}
+
+static void take_listens(struct master *m, const struct child *c, struct process *p)
+{
+	const struct conf *conf = c->crew->conf;
+	size_t most = 1;
+
+	for (unsigned i = 0; i < m->slots.n; i++)
+		most += m->slots.groups[i]->n / conf->workers + 1;
+	struct process_listen *v = calloc(most, sizeof(*v));
+	if (v == NULL)
+		give_up("Out of memory while taking listening sockets");
+	for (unsigned i = 0; i < conf->nlistens; i++) {
+		for (unsigned j = 0; j < conf->listens[i]->nbinds; j++) {
+			const struct conf_bind *b = &conf->listens[i]->binds[j];
+			const struct slot_group *g = slots_find(&m->slots, b);
+
+			if (g != NULL)
+				p->nlistens += slots_of(g, c, b->id, v + p->nlistens);
+		}
+	}
+	p->listens = v;
 }
 
 /* ---- the rest ---- */
@@ -123,14 +165,14 @@ static void reset_signals(void)
 }
 
 #ifdef WEIR_FAULT_POINTS
-/* WEIR_FAULT=start-crash or start-hang: what a child does instead of starting. */
+/* WEIR_FAULT=start-crash, start-hang, or reload-crash (later generations only): what a child does instead of starting. */
 static void fault_point(const struct child *c)
 {
 	const char *fault = getenv("WEIR_FAULT");
 
 	if (fault == NULL || c->role != PROCESS_WORKER)
 		return;
-	if (strcmp(fault, "start-crash") == 0)
+	if (strcmp(fault, "start-crash") == 0 || (strcmp(fault, "reload-crash") == 0 && c->crew->number > 1))
 		abort();
 	while (strcmp(fault, "start-hang") == 0)
 		pause();
@@ -139,7 +181,7 @@ static void fault_point(const struct child *c)
 
 static void name_process(const struct child *c, char *title, size_t size)
 {
-	snprintf(title, size, "weir: %s", c->name);
+	snprintf(title, size, c->crew->number > 1 ? "weir: %s (generation %u)" : "weir: %s", c->name, c->crew->number);
 	title_set(title);
 	log_set_role(c->name);
 	panic_note()->role = c->name;
@@ -148,11 +190,11 @@ static void name_process(const struct child *c, char *title, size_t size)
 void become_child(struct master *m, struct child *c, int control)
 {
 	const bool worker = c->role == PROCESS_WORKER;
+	const struct conf *conf = c->crew->conf;
 	struct process p = {
-		.magic = PROCESS_MAGIC, .role = c->role, .conf = m->conf, .tickets = &m->tickets, .shm = m->shm,
+		.magic = PROCESS_MAGIC, .role = c->role, .conf = conf, .tickets = &m->tickets, .shm = c->crew->shm,
 		.slot = c->slot,
-		.control = control, .wake_fds = m->wake_fds, .nwake = m->nchildren,
-		.listen_fds = worker ? slots_of(&m->slots, c->slot) : NULL,
+		.control = control, .wake_fds = c->crew->wake_fds, .nwake = c->crew->nchildren, .wait = !c->told,
 	};
 	char title[64];
 
@@ -161,16 +203,19 @@ void become_child(struct master *m, struct child *c, int control)
 		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (m->daemon)
 		start_leave_terminal();
-	close_foreign(m, c, control);
+	if (worker)
+		take_listens(m, c, &p);
+	if (c->crew != m->crew)
+		logs_use(conf);
+	close_foreign(c, &p);
 	panic_catch_signals();
 	panic_set_page(shm_own(&p.shm)->note, SHM_NOTE);
-	log_set_fd(log_fd(), m->conf->error_log != NULL && m->conf->error_log->kind == CONF_LOG_SYSLOG);
-	panic_set_fd(log_own_fd() >= 0 ? log_own_fd() : log_fd());
+	logs_use(conf);
 	reset_signals();
 #ifdef WEIR_FAULT_POINTS
 	fault_point(c);
 #endif
-	priv_drop(&m->priv, m->conf, c->role);
+	priv_drop(&c->crew->priv, conf, c->role);
 	if (worker)
 		worker_main(&p);
 	checker_main(&p);

@@ -24,6 +24,8 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
+#include "master/crew.h"
+#include "master/fence.h"
 #include "master/logs.h"
 #include "master/master.h"
 
@@ -53,51 +55,53 @@ void child_set_state(struct child *c, enum child_state state)
 	c->state = state;
 }
 
-static void set_row(struct master *m, const struct child *c, enum slot_state state)
+static void set_row(const struct child *c, enum slot_state state)
 {
-	struct shm_row *row = shm_row(&m->shm, c->slot);
+	struct shm_row *row = shm_row(&c->crew->shm, c->slot);
 
 	atomic_store(&row->pid, c->pid);
 	atomic_store(&row->gen, c->gen);
 	atomic_store(&row->state, (uint32_t)state);
 }
 
-bool children_init(struct master *m)
+bool children_init(struct crew *w)
 {
-	m->nchildren = m->conf->workers + 1;
-	m->children = calloc(m->nchildren, sizeof(*m->children));
-	m->wake_fds = calloc(m->nchildren, sizeof(*m->wake_fds));
-	if (m->children == NULL || m->wake_fds == NULL)
-		return false;
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		struct child *c = &m->children[i];
+	const unsigned workers = w->conf->workers;
 
-		*c = (struct child){ .magic = CHILD_MAGIC, .state = CHILD_DOWN, .slot = i, .control = -1,
-				     .role = i < m->conf->workers ? PROCESS_WORKER : PROCESS_CHECKER };
+	w->nchildren = workers + 1;
+	w->children = calloc(w->nchildren, sizeof(*w->children));
+	w->wake_fds = calloc(w->nchildren, sizeof(*w->wake_fds));
+	if (w->children == NULL || w->wake_fds == NULL)
+		return false;
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		struct child *c = &w->children[i];
+
+		*c = (struct child){ .magic = CHILD_MAGIC, .state = CHILD_DOWN, .crew = w, .slot = i, .control = -1,
+				     .role = i < workers ? PROCESS_WORKER : PROCESS_CHECKER };
 		if (c->role == PROCESS_WORKER)
 			snprintf(c->name, sizeof(c->name), "worker %u", i);
 		else
 			snprintf(c->name, sizeof(c->name), "checker");
-		m->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		if (m->wake_fds[i] < 0)
+		w->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (w->wake_fds[i] < 0)
 			return false;
 	}
 	return true;
 }
 
-void children_fini(struct master *m)
+void children_fini(struct crew *w)
 {
-	for (unsigned i = 0; i < m->nchildren && m->children != NULL; i++) {
-		if (m->children[i].control >= 0)
-			close(m->children[i].control);
-		if (m->wake_fds != NULL && m->wake_fds[i] > 0)
-			close(m->wake_fds[i]);
+	for (unsigned i = 0; i < w->nchildren && w->children != NULL; i++) {
+		if (w->children[i].control >= 0)
+			close(w->children[i].control);
+		if (w->wake_fds != NULL && w->wake_fds[i] > 0)
+			close(w->wake_fds[i]);
 	}
-	free(m->children);
-	free(m->wake_fds);
-	m->children = NULL;
-	m->wake_fds = NULL;
-	m->nchildren = 0;
+	free(w->children);
+	free(w->wake_fds);
+	w->children = NULL;
+	w->wake_fds = NULL;
+	w->nchildren = 0;
 }
 
 uint64_t child_backoff_ms(unsigned quick_deaths)
@@ -113,13 +117,13 @@ uint64_t child_backoff_ms(unsigned quick_deaths)
 
 /* ---- starting ---- */
 
-static void prepare_row(struct master *m, struct child *c)
+static void prepare_row(struct child *c)
 {
-	struct shm_row *row = shm_row(&m->shm, c->slot);
+	struct shm_row *row = shm_row(&c->crew->shm, c->slot);
 
 	atomic_store(&row->beat_ms, 0);
 	memset(row->note, 0, sizeof(row->note));
-	set_row(m, c, SLOT_STARTING);
+	set_row(c, SLOT_STARTING);
 }
 
 static void spawn(struct master *m, struct child *c)
@@ -133,7 +137,8 @@ static void spawn(struct master *m, struct child *c)
 	}
 	c->gen++;
 	c->pid = 0;
-	prepare_row(m, c);
+	c->told = c->crew == m->crew;
+	prepare_row(c);
 	ticket_advance(&m->tickets, m->now_ms);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -153,7 +158,7 @@ static void spawn(struct master *m, struct child *c)
 	c->logs_round = m->logs_round;
 	c->logs_sent = 0;
 	c->watch = (struct watch){ .changed_ms = m->now_ms };
-	atomic_store(&shm_row(&m->shm, c->slot)->pid, pid);
+	atomic_store(&shm_row(&c->crew->shm, c->slot)->pid, pid);
 	child_set_state(c, CHILD_STARTING);
 }
 
@@ -197,9 +202,9 @@ static void tell_death(const struct master *m, const struct child *c, int status
 		log_info("%s (pid %d) has ended", c->name, (int)c->pid);
 		return;
 	}
-	read_note(shm_row(&m->shm, c->slot), note, sizeof(note));
+	read_note(shm_row(&c->crew->shm, c->slot), note, sizeof(note));
 	log_error("%s (pid %d, slot %u, generation %u) %s after %llu ms, build %s%s%s%s", c->name, (int)c->pid, c->slot,
-		  (unsigned)c->gen, how, (unsigned long long)(m->now_ms - c->born_ms), panic_build_id(),
+		  c->crew->number, how, (unsigned long long)(m->now_ms - c->born_ms), panic_build_id(),
 		  note[0] != '\0' ? "; it said: " : "", note,
 		  WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS ?
 		  "; it made a system call that is not allowed: the kernel's log names it" : "");
@@ -225,18 +230,19 @@ static void plan_next(struct master *m, struct child *c, int status)
 static void on_death(struct master *m, struct child *c, int status)
 {
 	bool wanted = c->state == CHILD_STOPPING || c->state == CHILD_DRAINING;
+	bool needed = c->crew->state <= CREW_LIVE && m->state <= MASTER_RUNNING;
 
 	tell_death(m, c, status, wanted);
 	/* It could write all of its row; pid and generation are ours again before they are used. */
-	set_row(m, c, SLOT_DEAD);
-	shm_reap_row(&m->shm, c->slot);
+	set_row(c, SLOT_DEAD);
+	shm_reap_row(&c->crew->shm, c->slot);
 	if (c->control >= 0)
 		close(c->control);
 	c->control = -1;
 	c->pid = 0;
 	c->kill_ms = 0;
 	child_set_state(c, CHILD_DOWN);
-	if (!wanted && m->state <= MASTER_RUNNING)
+	if (!wanted && needed)
 		plan_next(m, c, status);
 }
 
@@ -247,9 +253,12 @@ void children_reap(struct master *m)
 
 	/* Any child: as process 1 of a container weir inherits those of others. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (unsigned i = 0; i < m->nchildren; i++) {
-			if (m->children[i].pid == pid)
-				on_death(m, &m->children[i], status);
+		reload_on_death(m, pid, status);
+		for (struct crew *w = m->crews; w != NULL; w = w->next) {
+			for (unsigned i = 0; i < w->nchildren; i++) {
+				if (w->children[i].pid == pid)
+					on_death(m, &w->children[i], status);
+			}
 		}
 	}
 }
@@ -262,9 +271,9 @@ static void on_ready(struct master *m, struct child *c)
 		return;
 	c->ready_ms = m->now_ms;
 	watch_restart(&c->watch, m->now_ms);
-	set_row(m, c, SLOT_LIVE);
+	set_row(c, SLOT_LIVE);
 	child_set_state(c, CHILD_LIVE);
-	log_info("%s (pid %d, generation %u) is ready after %llu ms", c->name, (int)c->pid, (unsigned)c->gen,
+	log_info("%s (pid %d, generation %u) is ready after %llu ms", c->name, (int)c->pid, c->crew->number,
 		 (unsigned long long)(m->now_ms - c->born_ms));
 }
 
@@ -327,13 +336,13 @@ void child_stop(struct master *m, struct child *c)
 	child_set_state(c, CHILD_STOPPING);
 }
 
-void child_drain(struct master *m, struct child *c)
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms)
 {
-	const uint64_t limit = (uint64_t)m->conf->shutdown_timeout;
+	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
 
 	if (c->state != CHILD_STARTING && c->state != CHILD_LIVE)
 		return;
-	if (c->control < 0 || !ipc_send(c->control, IPC_DRAIN, c->gen, limit, -1)) {
+	if (c->control < 0 || !ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, grace_ms), -1)) {
 		child_stop(m, c);
 		return;
 	}
@@ -358,11 +367,11 @@ static void send_logs(struct master *m, struct child *c)
 	if (c->logs_round != m->logs_round) {
 		c->logs_round = m->logs_round;
 		c->logs_sent = 0;
-	} else if (c->logs_sent == m->conf->nlogs || m->logs_round == 0) {
+	} else if (c->logs_sent == c->crew->conf->nlogs || m->logs_round == 0) {
 		return;
 	}
-	while (c->logs_sent < m->conf->nlogs) {
-		const struct conf_log *log = m->conf->logs[c->logs_sent];
+	while (c->logs_sent < c->crew->conf->nlogs) {
+		const struct conf_log *log = c->crew->conf->logs[c->logs_sent];
 
 		if (log->fd >= 0 && !ipc_send(c->control, IPC_LOG, c->gen, log->id, log->fd))
 			return;		/* full for now: the next turn goes on here */
@@ -370,25 +379,49 @@ static void send_logs(struct master *m, struct child *c)
 	}
 }
 
+/* In rotation are the slots of the workers in force that live. Those beyond their number are accepted from, not sent to. */
 static void set_fence(struct master *m)
 {
-	for (unsigned i = 0; i < m->slots.nslots; i++)
-		m->fence.want[i] = m->children[i].state == CHILD_LIVE || m->children[i].state == CHILD_DRAINING;
-	fence_set(&m->fence, &m->slots);
+	const struct crew *w = m->crew;
+	bool *live = calloc(w->nchildren + 1, sizeof(*live));
+
+	for (unsigned i = 0; live != NULL && i < w->nchildren; i++)
+		live[i] = w->children[i].state == CHILD_LIVE || w->children[i].state == CHILD_DRAINING;
+	if (live != NULL && w->nchildren > 0)
+		fence_set(&m->slots, live, w->nchildren - 1);
+	free(live);
+}
+
+/* A crew comes into force as a whole: its workers were ready, and now they may begin. */
+static void tell_go(struct child *c)
+{
+	if (c->told || c->crew->state != CREW_LIVE || c->control < 0)
+		return;
+	c->told = ipc_send(c->control, IPC_GO, c->gen, 0, -1);
+}
+
+/* A crew that was given up, or drains, gets no more processes; one that is being made has one try. */
+static bool wants_start(const struct master *m, const struct child *c)
+{
+	return c->state == CHILD_DOWN && m->state <= MASTER_RUNNING &&
+	       (c->crew->state == CREW_LIVE || (c->crew->state == CREW_STARTING && (c->crew == m->crew || c->gen == 0)));
 }
 
 void children_tend(struct master *m)
 {
 	/* Before the forks: what a child inherits is up to date. */
 	set_fence(m);
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		struct child *c = &m->children[i];
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			struct child *c = &w->children[i];
 
-		OBJ_CHECK(c, CHILD_MAGIC);
-		kill_overdue(m, c);
-		send_logs(m, c);
-		if (c->state == CHILD_DOWN && m->state <= MASTER_RUNNING && m->now_ms >= c->due_ms)
-			spawn(m, c);
+			OBJ_CHECK(c, CHILD_MAGIC);
+			kill_overdue(m, c);
+			send_logs(m, c);
+			tell_go(c);
+			if (wants_start(m, c) && m->now_ms >= c->due_ms)
+				spawn(m, c);
+		}
 	}
 }
 
@@ -396,32 +429,27 @@ uint64_t children_next(const struct master *m)
 {
 	uint64_t next = UINT64_MAX;
 
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		const struct child *c = &m->children[i];
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			const struct child *c = &w->children[i];
 
-		if (c->state == CHILD_DOWN && m->state <= MASTER_RUNNING && c->due_ms < next)
-			next = c->due_ms;
-		if (c->kill_ms != 0 && c->kill_ms < next)
-			next = c->kill_ms;
+			if (wants_start(m, c) && c->due_ms < next)
+				next = c->due_ms;
+			if (c->kill_ms != 0 && c->kill_ms < next)
+				next = c->kill_ms;
+		}
 	}
 	return next;
-}
-
-bool children_all_ready(const struct master *m)
-{
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		if (m->children[i].state != CHILD_LIVE)
-			return false;
-	}
-	return true;
 }
 
 static unsigned count(const struct master *m, bool workers_only)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < m->nchildren; i++)
-		n += m->children[i].pid > 0 && (!workers_only || m->children[i].role == PROCESS_WORKER);
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++)
+			n += w->children[i].pid > 0 && (!workers_only || w->children[i].role == PROCESS_WORKER);
+	}
 	return n;
 }
 
@@ -433,6 +461,11 @@ unsigned children_count(const struct master *m)
 unsigned children_workers(const struct master *m)
 {
 	return count(m, true);
+}
+
+pid_t child_fork(void)
+{
+	return fork();
 }
 
 /* ---- the background ---- */

@@ -1,7 +1,7 @@
 /*
  * child.h - one process slot of the master: a worker or the checker.
  *
- * Slots are made once and live as long as the master; processes come and go in
+ * Slots are made with their crew and live as long as it; processes come and go in
  * them. child.c holds the only fork() of weir. What a child does between the
  * fork and worker_main() is in become.c.
  */
@@ -15,6 +15,7 @@
 #include "common/process.h"
 #include "master/watchdog.h"
 
+struct crew;
 struct master;
 
 #define CHILD_MAGIC 0xc411d000u
@@ -33,11 +34,13 @@ struct child {
 	uint32_t magic;
 	enum child_state state;
 	enum process_role role;
+	struct crew *crew;		/* whose it is */
 	unsigned slot;
 	char name[24];			/* "worker 3", "checker" */
 	pid_t pid;			/* 0: none */
 	int control;			/* -1: none, or closed by the other side */
 	uint32_t gen;			/* raised at each start; the master's own copy is the one that counts */
+	bool told;			/* that it may accept */
 	unsigned restarts;		/* deaths nobody asked for */
 	unsigned quick_deaths;		/* in a row */
 	uint64_t born_ms, ready_ms;	/* of this process; ready_ms 0: not yet */
@@ -48,8 +51,8 @@ struct child {
 };
 
 /* All slots, workers first, the checker last; nothing is started yet. False with errno. */
-bool children_init(struct master *m);
-void children_fini(struct master *m);
+bool children_init(struct crew *w);
+void children_fini(struct crew *w);
 
 /* Makes it so: starts what is due, kills what is overdue, passes on what waits to be sent. Called once per turn. */
 void children_tend(struct master *m);
@@ -61,18 +64,21 @@ void children_reap(struct master *m);
 void child_on_message(struct master *m, struct child *c);
 
 void child_stop(struct master *m, struct child *c);
-void child_drain(struct master *m, struct child *c);
+/* Idle clients are kept for `grace_ms`. */
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms);
 /* Sends `sig` and, if the process is still there after `patience_ms`, SIGKILL; 0: no plan. */
 void child_signal(struct master *m, struct child *c, int sig, uint64_t patience_ms);
 void child_set_state(struct child *c, enum child_state state);
 const char *child_state_name(enum child_state s);
 
-bool children_all_ready(const struct master *m);
 unsigned children_count(const struct master *m);		/* processes that exist */
 unsigned children_workers(const struct master *m);		/* of them workers */
 
 /* Pause before the next start after that many deaths in a row without useful work: 0, then 100 ms doubling to 10 s. */
 uint64_t child_backoff_ms(unsigned quick_deaths);
+
+/* fork(), for the trial process of a reload. */
+pid_t child_fork(void);
 
 /* Forks into the background for -D. In the parent: false, and *pipe_fd is where the child reports. In the child: true, and
  * *pipe_fd is where it writes. Ends the process when it cannot. */

@@ -58,7 +58,8 @@ unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		const struct ctl_client *c = &s->clients[i];
 
-		out[1 + i] = (struct pollfd){ .fd = c->fd, .events = c->answer != NULL ? POLLOUT : POLLIN };
+		out[1 + i] = (struct pollfd){ .fd = c->fd,
+					    .events = c->answer != NULL ? POLLOUT : c->ticket != 0 ? 0 : POLLIN };
 		room |= c->fd < 0;
 	}
 	/* With all places taken the others wait in the queue. */
@@ -110,11 +111,54 @@ static enum ctl_status carry_out(struct master *m, const struct ctl_request *r, 
 	case CTL_STOP:
 		do_stop(m, r, out);
 		return CTL_OK;
+	case CTL_DRAIN:
+	case CTL_READY:
+	case CTL_DOWN:
+	case CTL_WEIGHT:
+		return admin_act(m, r, out);
+	case CTL_RELOAD:
 	case CTL_LATER:
 	case CTL_UNKNOWN:
 		break;
 	}
 	must_not_reach("ctl_parse() lets only verbs that are built pass");
+}
+
+static void set_answer(struct ctl_client *c, enum ctl_status status, const char *text)
+{
+	int n = asprintf(&c->answer, "%d\n%s", (int)status, text);
+
+	if (n < 0) {
+		c->answer = NULL;
+		drop(c);
+		return;
+	}
+	c->size = (size_t)n;
+}
+
+/* The answer comes when the reload has ended. */
+static void ask_reload(struct master *m, struct ctl_client *c)
+{
+	if (m->state > MASTER_RUNNING) {
+		set_answer(c, CTL_FAILED, "weir is ending\n");
+		return;
+	}
+	c->ticket = reload_ask(m);
+	c->until_ms = m->now_ms + CTL_RELOAD_MS;
+	log_notice("weirctl asks to reload");
+}
+
+void ctl_server_reloaded(struct master *m, bool good, const char *text)
+{
+	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
+		struct ctl_client *c = &m->ctl.clients[i];
+
+		if (c->fd < 0 || c->ticket == 0 || c->ticket > m->reload.done)
+			continue;
+		c->ticket = 0;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+	}
 }
 
 /* The status line needs the outcome, so the body is written first, behind room for it. */
@@ -123,15 +167,18 @@ static void answer(struct master *m, struct ctl_client *c)
 	struct ctl_request r;
 	char *words[2 + CTL_WORDS];
 	char why[256] = "the request has too many words";
+	int n = ctl_split(c->line, words, ARRAY_LEN(words));
+	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &r, why, sizeof(why));
+	if (status == CTL_OK && r.def->verb == CTL_RELOAD) {
+		ask_reload(m, c);
+		return;
+	}
 	FILE *out = open_memstream(&c->answer, &c->size);
-
 	if (out == NULL) {
 		drop(c);
 		return;
 	}
 	fputs("?\n", out);
-	int n = ctl_split(c->line, words, ARRAY_LEN(words));
-	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &r, why, sizeof(why));
 	if (status == CTL_OK)
 		status = carry_out(m, &r, out);
 	else
@@ -209,7 +256,9 @@ void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n)
 
 		if (c->fd < 0)
 			continue;
-		if (fds[1 + i].revents != 0 && c->answer == NULL)
+		if (fds[1 + i].revents != 0 && c->ticket != 0)
+			drop(c);
+		else if (fds[1 + i].revents != 0 && c->answer == NULL)
 			read_request(m, c);
 		if (c->fd >= 0 && c->answer != NULL)
 			send_answer(c);

@@ -18,6 +18,7 @@
 struct master;
 
 #define CTL_CLIENTS 8
+#define CTL_RELOAD_MS 100000		/* one that waits for a reload */
 #define CTL_CLIENT_MS 5000		/* a client has so long for all of it */
 
 struct ctl_client {
@@ -27,6 +28,7 @@ struct ctl_client {
 	unsigned have;			/* bytes of the request */
 	char *answer;			/* NULL: still reading */
 	size_t size, sent;
+	unsigned ticket;		/* of the reload that it waits for; 0: none */
 };
 
 struct ctl_server {
@@ -44,6 +46,12 @@ unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out);
 void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n);
 /* When the slowest client is given up; UINT64_MAX: none. */
 uint64_t ctl_server_next(const struct ctl_server *s);
+
+/* A reload has ended: whoever waited for it is answered. */
+void ctl_server_reloaded(struct master *m, bool good, const char *text);
+
+/* ctl_admin.c: drain, ready, down and weight. */
+enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *out);
 
 /* ctl_show.c: the answers that list things. */
 void show_status(const struct master *m, FILE *out, bool json);

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/obj.h"
 #include "common/reason.h"
+#include "master/crew.h"
 #include "master/ctl_server.h"
 #include "master/master.h"
 #include "master/version.h"
@@ -80,6 +81,9 @@ struct shown {
 	enum health_state state;
 	enum health_why why;
 	uint64_t for_ms;
+	struct shm_admin admin;
+	unsigned weight;
+	struct crew_use use;		/* all generations together */
 	char name[128], address[ADDR_TEXT];
 };
 
@@ -87,6 +91,8 @@ static const char *state_text(const struct shown *s)
 {
 	if (s->server->disabled)
 		return "disabled";
+	if (s->admin.held != HELD_NO)
+		return s->admin.held == HELD_DRAIN ? "drained" : "held down";
 	switch (s->state) {
 	case HEALTH_UP:
 		return "up";
@@ -104,8 +110,8 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 		    struct shown *out)
 {
 	*out = (struct shown){ .upstream = u, .server = s, .cell = s->cell + i };
-	must(out->cell < m->shm.ncells);
-	const struct shm_health *h = &m->shm.health[out->cell];
+	must(out->cell < m->crew->shm.ncells);
+	const struct shm_health *h = &m->crew->shm.health[out->cell];
 	uint64_t word = atomic_load_explicit(&h->word, memory_order_acquire);
 	struct addr a = s->addr;
 
@@ -113,6 +119,9 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	out->why = health_why_of(word);
 	out->for_ms = since(m, health_since_of(word));
 	snprintf(out->name, sizeof(out->name), "%.*s", SPAN_FMT(s->name));
+	out->admin = shm_admin(atomic_load(&m->crew->shm.servers[out->cell].admin));
+	out->weight = out->admin.has_weight ? out->admin.weight : s->weight;
+	out->use = crews_use(m, u, s, i);
 	bool named = s->addr.family == ADDR_NONE;
 	if (named && shm_get_addr(h, &a) && a.family != ADDR_UNIX) {
 		char ip[ADDR_TEXT];
@@ -153,9 +162,10 @@ static void add_up(const struct master *m, const struct shown *s, void *arg)
 {
 	struct tally *t = arg;
 
+	(void)m;
 	t->servers++;
-	t->up += s->state == HEALTH_UP && !s->server->disabled;
-	t->active += shm_active(&m->shm, s->cell);
+	t->up += s->state == HEALTH_UP && !s->server->disabled && s->admin.held == HELD_NO;
+	t->active += s->use.active;
 }
 
 struct printer {
@@ -165,20 +175,21 @@ struct printer {
 
 static void print_server(const struct master *m, const struct shown *s, void *arg)
 {
-	const struct shm_health *h = &m->shm.health[s->cell];
+	const struct shm_health *h = &m->crew->shm.health[s->cell];
 	struct printer *p = arg;
 	char age[32], weight[16];
 
-	snprintf(weight, sizeof(weight), "%u%s", s->server->weight, s->server->backup ? " backup" : "");
-	fprintf(p->out, "%-16.*s %-28s %-24s %-10s %-8s %-10s %7u %10" PRIu64 " %8" PRIu64 " %8u\n",
+	snprintf(weight, sizeof(weight), "%u%s", s->weight, s->server->backup ? " backup" : "");
+	fprintf(p->out,
+		"%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u\n",
 		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
-		age_text(age, sizeof(age), s->for_ms), weight, shm_active(&m->shm, s->cell),
-		shm_requests(&m->shm, s->cell), shm_fails(&m->shm, s->cell), atomic_load(&h->checks));
+		age_text(age, sizeof(age), s->for_ms), weight, s->use.active,
+		s->use.requests, s->use.fails, atomic_load(&h->checks));
 }
 
 static void print_server_json(const struct master *m, const struct shown *s, void *arg)
 {
-	const struct shm_health *h = &m->shm.health[s->cell];
+	const struct shm_health *h = &m->crew->shm.health[s->cell];
 	struct printer *p = arg;
 
 	fputs(p->first ? "\n" : ",\n", p->out);
@@ -190,10 +201,10 @@ static void print_server_json(const struct master *m, const struct shown *s, voi
 	fputs(", \"address\": ", p->out);
 	json_text(p->out, span_of(s->address));
 	fprintf(p->out, ", \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"weight\": %u, \"backup\": %s, "
-		"\"max_conns\": %u, \"active\": %u, \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
+		"\"max_conns\": %u, \"active\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
 		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u}",
-		state_text(s), s->for_ms, s->server->weight, s->server->backup ? "true" : "false", s->server->max_conns,
-		shm_active(&m->shm, s->cell), shm_requests(&m->shm, s->cell), shm_fails(&m->shm, s->cell),
+		state_text(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
+		s->use.active, s->use.requests, s->use.fails,
 		atomic_load(&h->checks), atomic_load(&h->fails), atomic_load(&h->last_ms));
 }
 
@@ -202,8 +213,8 @@ bool show_servers(const struct master *m, const char *upstream, FILE *out, bool 
 	struct printer p = { .out = out, .first = true };
 	bool found = upstream == NULL;
 
-	for (unsigned i = 0; i < m->conf->nupstreams; i++)
-		found |= upstream != NULL && span_eq(m->conf->upstreams[i]->name, span_of(upstream));
+	for (unsigned i = 0; i < m->crew->conf->nupstreams; i++)
+		found |= upstream != NULL && span_eq(m->crew->conf->upstreams[i]->name, span_of(upstream));
 	if (!found)
 		return false;
 	if (json)
@@ -211,8 +222,8 @@ bool show_servers(const struct master *m, const char *upstream, FILE *out, bool 
 	else
 		fprintf(out, "%-16s %-28s %-24s %-10s %-8s %-10s %7s %10s %8s %8s\n", "UPSTREAM", "SERVER", "ADDRESS", "STATE",
 			"FOR", "WEIGHT", "ACTIVE", "REQUESTS", "FAILED", "CHECKS");
-	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
-		const struct conf_upstream *u = m->conf->upstreams[i];
+	for (unsigned i = 0; i < m->crew->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 
 		if (upstream == NULL || span_eq(u->name, span_of(upstream)))
 			each_server(m, u, &p, json ? print_server_json : print_server);
@@ -224,9 +235,9 @@ bool show_servers(const struct master *m, const char *upstream, FILE *out, bool 
 
 /* ---- workers ---- */
 
-static uint64_t row_stat(const struct master *m, const struct child *c, enum stat_id id)
+static uint64_t row_stat(const struct child *c, enum stat_id id)
 {
-	return atomic_load_explicit(&shm_row(&m->shm, c->slot)->stats[id], memory_order_relaxed);
+	return atomic_load_explicit(&shm_row(&c->crew->shm, c->slot)->stats[id], memory_order_relaxed);
 }
 
 /* Since the last heartbeat, by what the watchdog saw. */
@@ -240,36 +251,45 @@ static void print_worker(const struct master *m, const struct child *c, FILE *ou
 	char age[32];
 
 	fprintf(out, "%-10s %8d %-9s %10s %10u %9u %9" PRIu64 " %12" PRIu64 " %9" PRIu64 "\n", c->name, (int)c->pid,
-		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-", c->gen,
-		c->restarts, row_stat(m, c, STAT_ACTIVE_CONNS), row_stat(m, c, STAT_REQUESTS), silent_ms(m, c));
+		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-",
+		c->crew->number, c->restarts, row_stat(c, STAT_ACTIVE_CONNS), row_stat(c, STAT_REQUESTS), silent_ms(m, c));
 }
 
 static void print_worker_json(const struct master *m, const struct child *c, FILE *out)
 {
 	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", "
-		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64, c->name,
-		c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
-		c->pid != 0 ? since(m, c->born_ms) : 0, c->gen, c->restarts, silent_ms(m, c));
+		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"starts\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64,
+		c->name, c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
+		c->pid != 0 ? since(m, c->born_ms) : 0, c->crew->number, c->gen, c->restarts, silent_ms(m, c));
 	for (unsigned i = 0; i < STAT__N; i++)
-		fprintf(out, ", \"%s\": %" PRIu64, stat_name((enum stat_id)i), row_stat(m, c, (enum stat_id)i));
+		fprintf(out, ", \"%s\": %" PRIu64, stat_name((enum stat_id)i), row_stat(c, (enum stat_id)i));
 	fputs("}", out);
 }
 
 void show_workers(const struct master *m, FILE *out, bool json)
 {
+	const char *between = "";
+
 	if (json)
 		fputs("[\n", out);
 	else
-		fprintf(out, "%-10s %8s %-9s %10s %10s %9s %9s %12s %9s\n", "PROCESS", "PID", "STATE", "UP", "GENERATION",
-			"RESTARTS", "CLIENTS", "REQUESTS", "SILENT/MS");
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		if (json)
-			print_worker_json(m, &m->children[i], out);
-		else
-			print_worker(m, &m->children[i], out);
-		if (json)
-			fputs(i + 1 < m->nchildren ? ",\n" : "\n]\n", out);
+		fprintf(out, "%-10s %8s %-9s %10s %10s %9s %9s %12s %9s\n", "PROCESS", "PID", "STATE", "UP",
+			"GENERATION", "RESTARTS", "CLIENTS", "REQUESTS", "SILENT/MS");
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			const struct child *c = &w->children[i];
+
+			if (c->pid == 0 && w != m->crew)
+				continue;
+			fputs(between, out);
+			if (json)
+				print_worker_json(m, c, out);
+			else
+				print_worker(m, c, out);
+			between = json ? ",\n" : "";
+		}
 	}
+	fputs(json ? "\n]\n" : "", out);
 }
 
 /* ---- status ---- */
@@ -279,29 +299,60 @@ static unsigned live_workers(const struct master *m, unsigned *restarts)
 	unsigned live = 0;
 
 	*restarts = 0;
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		*restarts += m->children[i].restarts;
-		live += m->children[i].role == PROCESS_WORKER && m->children[i].state == CHILD_LIVE;
+	for (unsigned i = 0; i < m->crew->nchildren; i++) {
+		const struct child *c = &m->crew->children[i];
+
+		*restarts += c->restarts;
+		live += c->role == PROCESS_WORKER && c->state == CHILD_LIVE;
 	}
 	return live;
 }
 
 static uint64_t stat_of(const struct master *m, enum stat_id id)
 {
-	return shm_stat(&m->shm, id);
+	return crews_stat(m, id);
 }
 
 static void print_upstreams(const struct master *m, FILE *out)
 {
-	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
-		const struct conf_upstream *u = m->conf->upstreams[i];
+	for (unsigned i = 0; i < m->crew->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
 		each_server(m, u, &t, add_up);
-		fprintf(out, "%-12s %.*s: %u of %u servers up, %" PRIu64 " requests under way, %u queued%s\n",
+		fprintf(out, "%-12s %.*s: %u of %u servers up, %" PRIu64 " requests under way, %" PRIu64 " queued%s\n",
 			i == 0 ? "upstreams" : "", SPAN_FMT(u->name), t.up, t.servers, t.active,
-			shm_queue_len(&m->shm, i), t.up == 0 ? "  <- none is up" : "");
+			crews_queued(m, u), t.up == 0 ? "  <- none is up" : "");
 	}
+}
+
+static void print_generations(const struct master *m, FILE *out)
+{
+	char age[32];
+
+	fprintf(out, "%-12s %u in force", "generation", m->crew->number);
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		if (w != m->crew)
+			fprintf(out, ", %u %s for %s", w->number, crew_state_name(w->state),
+				age_text(age, sizeof(age), since(m, w->since_ms)));
+	}
+	fprintf(out, "; %u reloads, %u failed", m->reload.good, m->reload.bad);
+	if (m->lost_conns > 0)
+		fprintf(out, "; %" PRIu64 " clients with %" PRIu64 " requests lost by ending old generations",
+			m->lost_conns, m->lost_requests);
+	fputc('\n', out);
+}
+
+static void json_generations(const struct master *m, FILE *out)
+{
+	fprintf(out, ",\n  \"generation\": %u, \"reloads\": %u, \"reloads_failed\": %u, \"lost_connections\": %" PRIu64
+		", \"lost_requests\": %" PRIu64 ", \"generations\": [", m->crew->number, m->reload.good, m->reload.bad,
+		m->lost_conns, m->lost_requests);
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		fprintf(out, "%s{\"generation\": %u, \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"processes\": %u}",
+			w != m->crews ? ", " : "", w->number, crew_state_name(w->state), since(m, w->since_ms),
+			crew_processes(w));
+	fputs("]", out);
 }
 
 static void status_text(const struct master *m, FILE *out)
@@ -310,8 +361,9 @@ static void status_text(const struct master *m, FILE *out)
 	unsigned restarts, live = live_workers(m, &restarts);
 
 	fprintf(out, "weir %s is %s: process %d, up %s, configuration %s\n", WEIR_VERSION, master_state_name(m->state),
-		(int)getpid(), age_text(age, sizeof(age), since(m, m->begun_ms)), m->conf->path);
-	fprintf(out, "%-12s %u of %u live, %u restarts\n", "workers", live, m->conf->workers, restarts);
+		(int)getpid(), age_text(age, sizeof(age), since(m, m->begun_ms)), m->crew->conf->path);
+	fprintf(out, "%-12s %u of %u live, %u restarts\n", "workers", live, m->crew->conf->workers, restarts);
+	print_generations(m, out);
 	fprintf(out, "%-12s %" PRIu64 " open, %" PRIu64 " in all\n", "clients", stat_of(m, STAT_ACTIVE_CONNS),
 		stat_of(m, STAT_CONNS));
 	fprintf(out, "%-12s %" PRIu64 " under way, %" PRIu64 " in all\n", "requests", stat_of(m, STAT_ACTIVE_EXCHANGES),
@@ -327,17 +379,17 @@ static void status_text(const struct master *m, FILE *out)
 static void json_upstreams(const struct master *m, FILE *out)
 {
 	fputs("  \"upstreams\": [", out);
-	for (unsigned i = 0; i < m->conf->nupstreams; i++) {
-		const struct conf_upstream *u = m->conf->upstreams[i];
+	for (unsigned i = 0; i < m->crew->conf->nupstreams; i++) {
+		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
 		each_server(m, u, &t, add_up);
 		fputs(i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ", out);
 		json_text(out, u->name);
-		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %u}", t.servers, t.up,
-			t.active, shm_queue_len(&m->shm, i));
+		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64 "}",
+			t.servers, t.up, t.active, crews_queued(m, u));
 	}
-	fputs(m->conf->nupstreams > 0 ? "\n  ]\n" : "]\n", out);
+	fputs(m->crew->conf->nupstreams > 0 ? "\n  ]\n" : "]\n", out);
 }
 
 static void status_json(const struct master *m, FILE *out)
@@ -347,15 +399,17 @@ static void status_json(const struct master *m, FILE *out)
 	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64
 		",\n  \"configuration\": ",
 		WEIR_VERSION, master_state_name(m->state), (int)getpid(), since(m, m->begun_ms));
-	json_text(out, span_of(m->conf->path));
-	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->conf->workers, live, restarts);
+	json_text(out, span_of(m->crew->conf->path));
+	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->crew->conf->workers, live,
+		restarts);
+	json_generations(m, out);
 	fputs(",\n  \"totals\": {", out);
 	for (unsigned i = 0; i < STAT__N; i++)
 		fprintf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", stat_name((enum stat_id)i), stat_of(m, (enum stat_id)i));
 	fputs("},\n  \"reasons\": {", out);
 	for (unsigned i = 1; i < REASON__N; i++)
 		fprintf(out, "%s\"%s\": %" PRIu64, i > 1 ? ", " : "", reason_token((enum reason)i),
-			shm_reason(&m->shm, (enum reason)i));
+			crews_reason(m, (enum reason)i));
 	fputs("},\n", out);
 	json_upstreams(m, out);
 	fputs("}\n", out);

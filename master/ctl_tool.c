@@ -19,6 +19,7 @@
 #include "master/version.h"
 
 #define PATIENCE_S 10
+#define RELOAD_PATIENCE_S 110
 
 static void print_help(FILE *out)
 {
@@ -41,9 +42,9 @@ static int fail(const char *path, const char *what)
 }
 
 /* A socket to the master, or -1 with errno. */
-static int connect_to(const char *path)
+static int connect_to(const char *path, time_t patience_s)
 {
-	const struct timeval patience = { .tv_sec = PATIENCE_S };
+	const struct timeval patience = { .tv_sec = patience_s };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 
 	if (strlen(path) >= sizeof(to.sun_path)) {
@@ -134,7 +135,7 @@ static int ask(const char *path, int argc, char *const *argv)
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path);
+	int fd = connect_to(path, r.def->verb == CTL_RELOAD ? RELOAD_PATIENCE_S : PATIENCE_S);
 	if (fd < 0)
 		return fail(path, "cannot reach");
 	int result = send_request(fd, argc, argv) ? show_answer(fd, path) : fail(path, "cannot send to");

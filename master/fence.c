@@ -15,25 +15,6 @@
 #include "common/log.h"
 #include "common/obj.h"
 
-bool fence_init(struct fence *f, unsigned nslots)
-{
-	*f = (struct fence){ .nslots = nslots };
-	f->in = malloc(nslots + 1);
-	f->want = malloc(nslots + 1);
-	if (f->in == NULL || f->want == NULL)
-		return false;
-	memset(f->in, true, nslots);
-	memset(f->want, true, nslots);
-	return true;
-}
-
-void fence_fini(struct fence *f)
-{
-	free(f->in);
-	free(f->want);
-	f->in = f->want = NULL;
-}
-
 /* A random number picks among those that are in. Not the flow's hash: it is zero where neither card nor kernel made one. */
 unsigned fence_program(struct sock_filter *out, const bool *in, unsigned nslots)
 {
@@ -69,22 +50,57 @@ static bool attach(int fd, struct sock_filter *insns, unsigned n)
 	return setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof(none)) == 0 || errno == ENOENT;
 }
 
-void fence_set(struct fence *f, const struct slots *s)
+/* False: out of memory, to be tried again. */
+static bool apply(struct slot_group *g, const bool *in, unsigned n)
 {
-	if (f->broken || s->fds == NULL || memcmp(f->in, f->want, f->nslots * sizeof(*f->want)) == 0)
-		return;
-	struct sock_filter *insns = calloc(FENCE_INSNS(f->nslots), sizeof(*insns));
-	if (insns == NULL)
-		return;			/* tried again at the next turn */
-	unsigned n = fence_program(insns, f->want, f->nslots);
+	struct sock_filter *insns = calloc(FENCE_INSNS(n), sizeof(*insns));
 
-	for (unsigned i = 0; i < s->nbinds; i++) {
-		if (s->groups[i].fenceable && !attach(slots_fd(s, 0, i), insns, n) && !f->broken) {
-			f->broken = true;
-			log_warn("The kernel refused to take a slot out of rotation (%s): connections may wait for a "
-				 "worker that is being replaced", strerror(errno));
-		}
+	if (insns == NULL)
+		return false;
+	if (!attach(g->fds[0], insns, fence_program(insns, in, n))) {
+		g->broken = true;
+		log_warn("The kernel refused to take a slot out of rotation (%s): connections may wait for a worker that is "
+			 "being replaced", strerror(errno));
 	}
-	memcpy(f->in, f->want, f->nslots * sizeof(*f->want));
 	free(insns);
+	return true;
+}
+
+static void set_group(struct slot_group *g, const bool *live, unsigned n)
+{
+	bool same = true, *want = calloc(g->n + 1, sizeof(*want));
+
+	if (want == NULL)
+		return;			/* tried again at the next turn */
+	for (unsigned i = 0; i < g->n; i++) {
+		want[i] = i < n && live[i];
+		same = same && want[i] == g->in[i];
+	}
+	if (!same && apply(g, want, g->n))
+		memcpy(g->in, want, g->n * sizeof(*want));
+	free(want);
+}
+
+void fence_set(struct slots *s, const bool *live, unsigned n)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		/* Groups that are not in force yet have workers that have not begun. */
+		if (s->groups[i]->fenceable && !s->groups[i]->broken && s->groups[i]->firm > 0)
+			set_group(s->groups[i], live, n);
+	}
+}
+
+void fence_ahead(struct slot_group *g, unsigned n)
+{
+	bool *in = calloc(n + 1, sizeof(*in)), any = false;
+
+	if (in == NULL)
+		return;
+	for (unsigned i = 0; i < g->n && i < n; i++)
+		any |= in[i] = g->in[i];
+	for (unsigned i = 0; i < g->n && !any; i++)
+		in[i] = true;
+	if (g->fenceable && !g->broken)
+		apply(g, in, n);
+	free(in);
 }

@@ -13,17 +13,11 @@
 
 #include "master/listen.h"
 
-struct fence {
-	bool *in;			/* by slot: in rotation, as last made so */
-	bool *want;			/* by slot: as it should be; whoever calls fence_set() fills it */
-	unsigned nslots;
-	bool broken;			/* the kernel refused, and that was said */
-};
-
-bool fence_init(struct fence *f, unsigned nslots);
-void fence_fini(struct fence *f);
-/* Makes `want` so; does nothing when nothing changed. With no slot in rotation all are. */
-void fence_set(struct fence *f, const struct slots *s);
+/* Makes it so for every group: the slots below n for which `live` holds are in rotation; with none of them, all are. Does
+ * nothing where nothing changed. */
+void fence_set(struct slots *s, const bool *live, unsigned n);
+/* Slots up to n are about to be opened: they will be out of rotation from their first instant. */
+void fence_ahead(struct slot_group *g, unsigned n);
 
 /* The program for these slots, in `out` with room for FENCE_INSNS(nslots); its length, 0 when none is needed. */
 #define FENCE_INSNS(nslots) (2 * (nslots) + 4)

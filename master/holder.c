@@ -171,7 +171,7 @@ static bool is_orphan(pid_t pid, const char *cmdline)
 {
 	char parent[64];
 
-	if (strncmp(cmdline, "weir: worker ", 13) != 0 && strcmp(cmdline, "weir: checker") != 0)
+	if (strncmp(cmdline, "weir: worker ", 13) != 0 && strncmp(cmdline, "weir: checker", 13) != 0)
 		return false;
 	read_cmdline(parent_of(pid), parent, sizeof(parent));
 	return strncmp(parent, "weir: master", 12) != 0;

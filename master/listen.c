@@ -2,11 +2,11 @@
  * listen.c - permanent listener slots.
  *
  * Owns every listening socket of weir's clients. Called by the master while it
- * starts and when it ends. SO_REUSEPORT would let two programs of one user
+ * starts, reloads and ends. SO_REUSEPORT would let two programs of one user
  * share a port in silence, so each address is first bound without it: whoever
  * holds it is found then. The sockets of a group are put to listen in the order
- * of their slots, which makes the slot number the position in the kernel's
- * group, and that is what the fence counts on.
+ * of their slots and only ever added and taken off at the end, which makes the
+ * slot number the position in the kernel's group: the fence counts on that.
  */
 #include "master/listen.h"
 
@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/sock.h"
+#include "master/fence.h"
 #include "master/holder.h"
 #include "master/master.h"
 
@@ -95,8 +96,20 @@ static int try_bind(const struct addr *a, bool v6only)
 	return error;
 }
 
+/* Does one of our own groups have this port? Then it is in nobody else's way, and only the kernel knows whether they overlap. */
+static bool is_ours(const struct slots *s, const struct addr *a, const struct holder *h)
+{
+	for (unsigned i = 0; s != NULL && i < s->n; i++) {
+		const struct addr *g = &s->groups[i]->addr;
+
+		if (g->family != ADDR_UNIX && g->port == a->port && strncmp(h->name, "weir: ", 6) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* *shared: taken, but by workers of an earlier master that will leave. */
-static bool probe(const struct conf_bind *b, bool *shared)
+static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared)
 {
 	struct addr a = address_of(b);
 	struct holder h = { .pid = 0 };
@@ -109,7 +122,11 @@ static bool probe(const struct conf_bind *b, bool *shared)
 		return true;
 	if (error == EADDRINUSE) {
 		holder_find(&a, &h);
+		if (is_ours(s, &a, &h))
+			return true;
 		if (h.orphans) {
+			log_warn("%s:%u: workers of an earlier master still listen on %.*s; starting beside them",
+				 b->at.file, b->at.line, SPAN_FMT(b->text));
 			*shared = true;
 			return true;
 		}
@@ -118,7 +135,93 @@ static bool probe(const struct conf_bind *b, bool *shared)
 	return false;
 }
 
-static bool open_unix(struct slots *s, const struct conf_bind *b)
+bool slots_probe(const struct conf *c)
+{
+	bool good = true, shared;
+
+	for (unsigned i = 0; i < c->nlistens; i++) {
+		for (unsigned j = 0; j < c->listens[i]->nbinds; j++)
+			good = probe(NULL, &c->listens[i]->binds[j], &shared) && good;
+	}
+	return good;
+}
+
+/* ---- groups ---- */
+
+struct slot_group *slots_find(const struct slots *s, const struct conf_bind *b)
+{
+	struct addr a = address_of(b);
+
+	for (unsigned i = 0; i < s->n; i++) {
+		struct slot_group *g = s->groups[i];
+
+		if (a.family == ADDR_UNIX ? g->addr.family == ADDR_UNIX && strcmp(g->addr.path, a.path) == 0
+					  : g->v6only == b->v6only && addr_eq(&g->addr, &a))
+			return g;
+	}
+	return NULL;
+}
+
+static void *grown(void *p, size_t n)
+{
+	void *more = realloc(p, n > 0 ? n : 1);
+
+	if (more == NULL)
+		log_no_memory(n);
+	return more;
+}
+
+static struct slot_group *add_group(struct slots *s, const struct conf_bind *b)
+{
+	struct slot_group *g = calloc(1, sizeof(*g));
+
+	if (g == NULL)
+		log_no_memory(sizeof(*g));
+	g->addr = address_of(b);
+	g->v6only = b->v6only;
+	if (g->addr.family == ADDR_UNIX && (g->addr.path = strdup(b->addr.path)) == NULL)
+		log_no_memory(strlen(b->addr.path));
+	s->groups = grown(s->groups, (s->n + 1) * sizeof(struct slot_group *));
+	s->groups[s->n++] = g;
+	return g;
+}
+
+/* From the end on: the kernel fills the gap that another one would leave with the last. */
+static void cut(struct slot_group *g, unsigned n)
+{
+	while (g->n > n)
+		close(g->fds[--g->n]);
+}
+
+/* The name goes before the socket: who connects after that learns at once that nobody is there. */
+static void drop_group(struct slots *s, unsigned i)
+{
+	struct slot_group *g = s->groups[i];
+
+	if (g->addr.family == ADDR_UNIX && g->n > 0)
+		unlink(g->addr.path);
+	cut(g, 0);
+	if (g->addr.family == ADDR_UNIX)
+		free((void *)g->addr.path);
+	free(g->fds);
+	free(g->in);
+	free(g);
+	s->groups[i] = s->groups[--s->n];
+}
+
+static void add_slot(struct slot_group *g, int fd)
+{
+	g->fds[g->n] = fd;
+	g->in[g->n++] = g->firm == 0;
+}
+
+static void make_room(struct slot_group *g, unsigned n)
+{
+	g->fds = grown(g->fds, n * sizeof(*g->fds));
+	g->in = grown(g->in, n * sizeof(*g->in));
+}
+
+static bool open_unix(struct slot_group *g, const struct conf_bind *b)
 {
 	int fd = sock_listen_unix(b->addr.path, LISTEN_BACKLOG, UNIX_MODE);
 	struct holder h = { .pid = 0 };
@@ -137,17 +240,17 @@ static bool open_unix(struct slots *s, const struct conf_bind *b)
 		complain(b, errno, &h);
 		return false;
 	}
-	for (unsigned slot = 0; slot < s->nslots; slot++)
-		s->fds[slot * s->nbinds + b->id] = fd;
+	add_slot(g, fd);
 	return true;
 }
 
-static bool open_tcp(struct slots *s, const struct conf_bind *b)
+static bool open_tcp(struct slot_group *g, const struct conf_bind *b, unsigned n)
 {
-	struct addr a = address_of(b);
-
-	for (unsigned slot = 0; slot < s->nslots; slot++) {
-		int fd = sock_listen(&a, LISTEN_BACKLOG, true, b->v6only);
+	/* Before a socket more listens: whom the kernel sent there would wait for a worker that may never come. */
+	if (g->firm > 0)
+		fence_ahead(g, n);
+	while (g->n < n) {
+		int fd = sock_listen(&g->addr, LISTEN_BACKLOG, true, b->v6only);
 
 		if (fd < 0) {
 			struct holder h = { .pid = 0 };
@@ -155,105 +258,99 @@ static bool open_tcp(struct slots *s, const struct conf_bind *b)
 			complain(b, errno, &h);
 			return false;
 		}
-		s->fds[slot * s->nbinds + b->id] = fd;
+		add_slot(g, fd);
 	}
 	return true;
 }
 
+static bool open_bind(struct slots *s, const struct conf_bind *b, bool shared, unsigned workers)
+{
+	struct slot_group *g = slots_find(s, b);
+
+	if (g == NULL) {
+		g = add_group(s, b);
+		g->fenceable = !shared && b->addr.family != ADDR_UNIX;
+	}
+	unsigned n = g->addr.family == ADDR_UNIX ? 1 : workers;
+	if (g->n >= n)
+		return true;
+	make_room(g, n);
+	return g->addr.family == ADDR_UNIX ? open_unix(g, b) : open_tcp(g, b, n);
+}
+
 /* All addresses are asked for before one is opened: ours may overlap each other, and every conflict is told at once. */
-static bool probe_all(struct slots *s, const struct conf *c)
+static bool probe_all(const struct slots *s, const struct conf *c, bool *shared)
 {
 	bool good = true;
 
 	for (unsigned i = 0; i < c->nlistens; i++) {
 		for (unsigned j = 0; j < c->listens[i]->nbinds; j++) {
 			const struct conf_bind *b = &c->listens[i]->binds[j];
-			bool shared;
 
 			must(b->id < c->nbinds);
-			if (!probe(b, &shared))
-				good = false;
-			if (shared)
-				log_warn("%s:%u: workers of an earlier master still listen on %.*s; starting beside "
-					 "them", b->at.file, b->at.line, SPAN_FMT(b->text));
-			if (s != NULL)
-				s->groups[b->id] = (struct slot_group){
-					.bind = b, .fenceable = !shared && b->addr.family != ADDR_UNIX };
+			shared[b->id] = false;
+			if (slots_find(s, b) == NULL)
+				good = probe(s, b, &shared[b->id]) && good;
 		}
 	}
 	return good;
 }
 
-bool slots_probe(const struct conf *c)
+bool slots_plan(struct slots *s, const struct conf *c)
 {
-	return probe_all(NULL, c);
-}
+	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));
+	bool good = probe_all(s, c, shared);
 
-static bool open_all(struct slots *s)
-{
-	for (unsigned i = 0; i < s->nbinds; i++) {
-		const struct conf_bind *b = s->groups[i].bind;
+	for (unsigned i = 0; good && i < c->nlistens; i++) {
+		for (unsigned j = 0; good && j < c->listens[i]->nbinds; j++) {
+			const struct conf_bind *b = &c->listens[i]->binds[j];
 
-		if (!(b->addr.family == ADDR_UNIX ? open_unix(s, b) : open_tcp(s, b)))
-			return false;
+			good = open_bind(s, b, shared[b->id], c->workers);
+		}
 	}
-	return true;
+	free(shared);
+	if (!good)
+		slots_undo(s);
+	return good;
 }
 
-bool slots_init(struct slots *s, const struct conf *c)
+static bool is_named(const struct slots *s, const struct conf *c, const struct slot_group *g)
 {
-	const size_t nfds = (size_t)c->nbinds * c->workers;
-
-	*s = (struct slots){ .nbinds = c->nbinds, .nslots = c->workers };
-	s->groups = calloc(c->nbinds + 1, sizeof(*s->groups));
-	s->fds = malloc((nfds + 1) * sizeof(*s->fds));
-	if (s->groups == NULL || s->fds == NULL)
-		log_no_memory(nfds * sizeof(*s->fds));
-	for (size_t i = 0; i < nfds; i++)
-		s->fds[i] = -1;
-	if (probe_all(s, c) && open_all(s))
-		return true;
-	slots_fini(s);
+	for (unsigned i = 0; i < c->nlistens; i++) {
+		for (unsigned j = 0; j < c->listens[i]->nbinds; j++) {
+			if (slots_find(s, &c->listens[i]->binds[j]) == g)
+				return true;
+		}
+	}
 	return false;
 }
 
-int *slots_of(const struct slots *s, unsigned slot)
+void slots_firm(struct slots *s, const struct conf *c)
 {
-	must(slot < s->nslots);
-	return s->fds + (size_t)slot * s->nbinds;
+	for (unsigned i = s->n; i-- > 0;) {
+		struct slot_group *g = s->groups[i];
+
+		if (is_named(s, c, g))
+			g->firm = g->n;
+		else
+			drop_group(s, i);
+	}
 }
 
-int slots_fd(const struct slots *s, unsigned slot, unsigned bind)
+void slots_undo(struct slots *s)
 {
-	must(bind < s->nbinds);
-	return slots_of(s, slot)[bind];
-}
-
-/* The name goes before the socket: who connects after that learns at once that nobody is there. */
-static void close_bind(struct slots *s, const struct conf_bind *b)
-{
-	const bool shared = b->addr.family == ADDR_UNIX;
-
-	if (shared && slots_fd(s, 0, b->id) >= 0)
-		unlink(b->addr.path);
-	for (unsigned slot = 0; slot < s->nslots; slot++) {
-		int *fd = &slots_of(s, slot)[b->id];
-
-		if (*fd >= 0 && (!shared || slot == 0))
-			close(*fd);
-		*fd = -1;
+	for (unsigned i = s->n; i-- > 0;) {
+		if (s->groups[i]->firm == 0)
+			drop_group(s, i);
+		else
+			cut(s->groups[i], s->groups[i]->firm);
 	}
 }
 
 void slots_fini(struct slots *s)
 {
-	if (s->fds == NULL)
-		return;
-	for (unsigned i = 0; i < s->nbinds; i++) {
-		if (s->groups[i].bind != NULL)
-			close_bind(s, s->groups[i].bind);
-	}
+	while (s->n > 0)
+		drop_group(s, s->n - 1);
 	free(s->groups);
-	free(s->fds);
-	*s = (struct slots){ .nbinds = 0 };
+	*s = (struct slots){ .n = 0 };
 }

@@ -1,10 +1,12 @@
 /*
  * listen.h - permanent listener slots.
  *
- * For each `bind` of the configuration one SO_REUSEPORT socket per worker slot,
- * opened before the first fork and held for the master's life: a worker that
- * dies leaves its queue to its successor. A UNIX address has one socket, shared
- * by all slots.
+ * For each address one SO_REUSEPORT socket per worker slot, opened before the
+ * first fork that needs it and held as long as any configuration in force names
+ * the address: a worker that dies leaves its queue to its successor, a reload
+ * hands the sockets to the next generation. Groups are known by their address,
+ * not by their place in a configuration. There may be more slots than workers,
+ * never less. A UNIX address has one socket, shared by all.
  */
 #ifndef MASTER_LISTEN_H
 #define MASTER_LISTEN_H
@@ -15,26 +17,34 @@
 
 #define LISTEN_BACKLOG 4096
 
-struct slot_group {			/* one bind */
-	const struct conf_bind *bind;
+struct slot_group {			/* one address */
+	struct addr addr;		/* what is bound; a path is our own copy */
+	bool v6only;
 	bool fenceable;			/* position in the kernel's group is the slot: see listen.c */
+	bool broken;			/* the kernel refused a fence, and that was said */
+	unsigned n;			/* slots that are open */
+	unsigned firm;			/* of them in force; those behind go when the plan that opened them fails */
+	int *fds;
+	bool *in;			/* by slot: in rotation, as fence.c last made it so */
 };
 
 struct slots {
-	unsigned nbinds, nslots;
-	struct slot_group *groups;	/* by conf_bind->id */
-	int *fds;			/* [slot * nbinds + bind id], -1: not open */
+	struct slot_group **groups;
+	unsigned n;
 };
 
-/* Opens all, or says why not in the error log and returns false with nothing left open. */
-bool slots_init(struct slots *s, const struct conf *c);
-/* The sockets of one worker slot, by conf_bind->id. */
-int *slots_of(const struct slots *s, unsigned slot);
-int slots_fd(const struct slots *s, unsigned slot, unsigned bind);
+/* Opens what this configuration needs and is not there yet; new slots of an old group stay fenced. Says why not in the error
+ * log and returns false with everything as it was. Then slots_firm() or slots_undo(). */
+bool slots_plan(struct slots *s, const struct conf *c);
+/* The plan is in force: addresses that this configuration does not name are closed. */
+void slots_firm(struct slots *s, const struct conf *c);
+void slots_undo(struct slots *s);
+/* NULL: not open. */
+struct slot_group *slots_find(const struct slots *s, const struct conf_bind *b);
 /* Closes all and removes the files of UNIX addresses; idempotent. */
 void slots_fini(struct slots *s);
 
-/* Can every address be bound just now? Complains as slots_init() does, opens nothing for good. */
+/* Can every address be bound just now? Complains as slots_plan() does, opens nothing for good. */
 bool slots_probe(const struct conf *c);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "common/log.h"
 #include "common/panic.h"
+#include "master/crew.h"
 #include "master/master.h"
 
 #define LOG_MODE 0640
@@ -68,10 +69,11 @@ static int open_log(const struct conf_log *log)
 	return -1;
 }
 
-static void use_error_log(const struct conf *c)
+void logs_use(const struct conf *c)
 {
 	const struct conf_log *log = c->error_log;
 
+	log_set_level(c->log_level);
 	log_set_fd(log != NULL ? log->fd : -1, log != NULL && log->kind == CONF_LOG_SYSLOG);
 	panic_set_fd(log_own_fd() >= 0 ? log_own_fd() : log_fd());
 }
@@ -101,8 +103,6 @@ bool logs_open(struct conf *c, bool daemon)
 		}
 		log_warn("Nothing takes syslog messages at " SYSLOG_PATH " (%s); going on without", strerror(errno));
 	}
-	log_set_level(c->log_level);
-	use_error_log(c);
 	return true;
 }
 
@@ -126,7 +126,7 @@ static bool reopen(struct conf_log *log)
 
 static void pass_on(struct master *m)
 {
-	use_error_log(m->conf);
+	logs_use(m->crew->conf);
 	m->logs_round++;
 }
 
@@ -134,13 +134,31 @@ void logs_reopen(struct master *m)
 {
 	unsigned done = 0;
 
-	for (unsigned i = 0; i < m->conf->nlogs; i++) {
-		struct conf_log *log = m->conf->logs[i];
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; w->conf != NULL && i < w->conf->nlogs; i++) {
+			struct conf_log *log = w->conf->logs[i];
+			bool kept = log->kind == CONF_LOG_STDOUT || log->kind == CONF_LOG_STDERR;
 
-		done += (log->kind == CONF_LOG_FILE || log->kind == CONF_LOG_SYSLOG) && reopen(log);
+			done += !kept && reopen(log) && w == m->crew;
+		}
 	}
 	pass_on(m);
 	log_notice("Logs reopened: %u", done);
+}
+
+static bool reconnect(struct conf_log *log)
+{
+	int fd = open_syslog();
+
+	if (fd < 0)
+		return false;		/* no word of it: that would be one each five seconds */
+	if (log->fd < 0) {
+		log->fd = fd;
+	} else {
+		dup3(fd, log->fd, O_CLOEXEC);
+		close(fd);
+	}
+	return true;
 }
 
 void logs_reconnect(struct master *m, bool all)
@@ -150,21 +168,13 @@ void logs_reconnect(struct master *m, bool all)
 	if (m->now_ms - m->syslog_try_ms < SYSLOG_RETRY_MS)
 		return;
 	m->syslog_try_ms = m->now_ms;
-	for (unsigned i = 0; i < m->conf->nlogs; i++) {
-		struct conf_log *log = m->conf->logs[i];
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; w->conf != NULL && i < w->conf->nlogs; i++) {
+			struct conf_log *log = w->conf->logs[i];
 
-		if (log->kind != CONF_LOG_SYSLOG || (log->fd >= 0 && !all))
-			continue;
-		int fd = open_syslog();
-		if (fd < 0)
-			continue;	/* no word of it: that would be one each five seconds */
-		if (log->fd < 0) {
-			log->fd = fd;
-		} else {
-			dup3(fd, log->fd, O_CLOEXEC);
-			close(fd);
+			if (log->kind == CONF_LOG_SYSLOG && (log->fd < 0 || all))
+				changed = reconnect(log) || changed;
 		}
-		changed = true;
 	}
 	if (changed)
 		pass_on(m);
@@ -172,8 +182,6 @@ void logs_reconnect(struct master *m, bool all)
 
 void logs_close(struct conf *c)
 {
-	log_set_fd(-1, false);
-	panic_set_fd(-1);
 	for (unsigned i = 0; i < c->nlogs; i++) {
 		if (c->logs[i]->fd >= 0)
 			close(c->logs[i]->fd);

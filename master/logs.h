@@ -14,15 +14,18 @@
 
 struct master;
 
-/* Opens all and sends the error log where it belongs. False with a complaint when a file cannot be opened. A daemon has no
- * stdout and stderr: what would go there goes to the syslog. */
+/* Opens all. False with a complaint when a file cannot be opened; logs_close() then. A daemon has no stdout and stderr: what
+ * would go there goes to the syslog. */
 bool logs_open(struct conf *c, bool daemon);
+/* Sends the error log of this process where the configuration says. */
+void logs_use(const struct conf *c);
 /* Do lines of the error log appear on stderr? */
 bool logs_on_stderr(void);
 /* All anew; what succeeded is sent to every child as children_tend() goes round. */
 void logs_reopen(struct master *m);
 /* Only the connections to the syslog, at most every few seconds; those that are missing, or all. */
 void logs_reconnect(struct master *m, bool all);
+/* The error log of this process must be elsewhere by then, if it matters. */
 void logs_close(struct conf *c);
 
 #endif

@@ -23,11 +23,13 @@
 #include "common/obj.h"
 #include "common/panic.h"
 #include "common/title.h"
+#include "master/crew.h"
 #include "master/logs.h"
 #include "master/notify.h"
 #include "master/start.h"
 #include "master/version.h"
 
+#define STOP_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
 #define START_MS 20000			/* for all children to be ready once */
 
 static const char *const state_names[] = {
@@ -71,8 +73,11 @@ void master_stop(struct master *m, int exit_status)
 	m->exit_status = exit_status;
 	master_set_state(m, MASTER_STOPPING);
 	notify_systemd("STOPPING=1");
-	for (unsigned i = 0; i < m->nchildren; i++)
-		child_stop(m, &m->children[i]);
+	reload_cancel(m);
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++)
+			child_stop(m, &w->children[i]);
+	}
 }
 
 void master_drain(struct master *m)
@@ -82,10 +87,11 @@ void master_drain(struct master *m)
 	m->exit_status = EXIT_ORDERLY;
 	master_set_state(m, MASTER_DRAINING);
 	notify_systemd("STOPPING=1");
+	reload_cancel(m);
 	/* The checker stays until the last worker is gone: they still choose among servers. */
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		if (m->children[i].role == PROCESS_WORKER)
-			child_drain(m, &m->children[i]);
+	for (unsigned i = 0; i < m->crew->nchildren; i++) {
+		if (m->crew->children[i].role == PROCESS_WORKER)
+			child_drain(m, &m->crew->children[i], STOP_GRACE_MS);
 	}
 	/* Workers empty their queues and close; then the port is free for a successor. */
 	slots_fini(&m->slots);
@@ -115,9 +121,9 @@ static void on_reopen(struct master *m, int sig)
 
 static void on_reload(struct master *m, int sig)
 {
-	(void)m;
-	log_warn("Signal %d (%s): reload is not built yet; restart weir to read the configuration again", sig,
-		 strsignal(sig));
+	(void)sig;
+	if (m->state <= MASTER_RUNNING)
+		reload_ask(m);
 }
 
 static void on_upgrade(struct master *m, int sig)
@@ -192,14 +198,15 @@ static void on_ready(struct master *m)
 		master_stop(m, EXIT_CANNOT_START);
 		return;
 	}
-	log_notice("weir %s is ready: %u workers, process %d, after %llu ms", WEIR_VERSION, m->conf->workers,
+	crew_set_state(m, m->crew, CREW_LIVE);
+	log_notice("weir %s is ready: %u workers, process %d, after %llu ms", WEIR_VERSION, m->crew->conf->workers,
 		   (int)getpid(), (unsigned long long)(m->now_ms - m->begun_ms));
 }
 
 /* What follows for the master from the states of its children. */
 static void move_on(struct master *m)
 {
-	if (m->state == MASTER_STARTING && children_all_ready(m))
+	if (m->state == MASTER_STARTING && crew_is_ready(m->crew))
 		on_ready(m);
 	if (m->state == MASTER_STARTING && m->now_ms - m->begun_ms > START_MS) {
 		master_complain("not every worker was ready within %u s; the error log says why", START_MS / 1000);
@@ -214,7 +221,7 @@ static void move_on(struct master *m)
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl) };
+	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
 		if (others[i] < next)
@@ -223,41 +230,74 @@ static int wait_ms(const struct master *m)
 	return next > m->now_ms ? (int)(next - m->now_ms) : 0;
 }
 
-static void take_turn(struct master *m, struct pollfd *fds)
+/* What is polled for: the signals, the trial of a reload, the children, the control socket. */
+struct polled {
+	struct pollfd *fds;
+	struct child **children;	/* of fds[2] and on */
+	unsigned nchildren, room;
+};
+
+static void list_children(struct master *m, struct polled *p)
 {
-	fds[0] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
+	unsigned n = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		n += w->nchildren;
+	if (n >= p->room) {
+		p->room = n + 16;
+		p->fds = realloc(p->fds, (2 + p->room + 1 + CTL_CLIENTS) * sizeof(*p->fds));
+		p->children = realloc(p->children, p->room * sizeof(struct child *));
+		if (p->fds == NULL || p->children == NULL)
+			log_no_memory(p->room * sizeof(*p->fds));
+	}
+	p->nchildren = 0;
 	/* poll() passes over descriptors below zero. */
-	for (unsigned i = 0; i < m->nchildren; i++)
-		fds[1 + i] = (struct pollfd){ .fd = m->children[i].control, .events = POLLIN };
-	struct pollfd *ctl = fds + 1 + m->nchildren;
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			p->fds[2 + p->nchildren] = (struct pollfd){ .fd = w->children[i].control, .events = POLLIN };
+			p->children[p->nchildren++] = &w->children[i];
+		}
+	}
+}
+
+/* Crews are freed at the end of a turn alone, so that the children listed here are there until then. */
+static void take_turn(struct master *m, struct polled *p)
+{
+	list_children(m, p);
+	p->fds[0] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
+	p->fds[1] = reload_fd(m);
+	struct pollfd *ctl = p->fds + 2 + p->nchildren;
 	unsigned nctl = ctl_server_fds(&m->ctl, ctl);
 
-	int n = poll(fds, 1 + m->nchildren + nctl, wait_ms(m));
+	int n = poll(p->fds, 2 + p->nchildren + nctl, wait_ms(m));
 	m->now_ms = clock_mono_ms();
 	if (n > 0)
 		read_signals(m);
-	for (unsigned i = 0; n > 0 && i < m->nchildren; i++) {
-		if (fds[1 + i].revents != 0 && fds[1 + i].fd == m->children[i].control)
-			child_on_message(m, &m->children[i]);
+	if (n > 0 && p->fds[1].revents != 0)
+		reload_on_input(m);
+	for (unsigned i = 0; n > 0 && i < p->nchildren; i++) {
+		if (p->fds[2 + i].revents != 0 && p->fds[2 + i].fd == p->children[i]->control)
+			child_on_message(m, p->children[i]);
 	}
 	ctl_server_tend(m, ctl, nctl);
 	handle_signals(m);
 	watchdog_tick(m);
 	logs_reconnect(m, false);
 	move_on(m);
+	reload_tend(m);
+	crews_tend(m);
 	children_tend(m);
 }
 
 static int loop(struct master *m)
 {
-	struct pollfd *fds = calloc(2 + m->nchildren + CTL_CLIENTS, sizeof(*fds));
+	struct polled p = { .fds = NULL };
 
-	if (fds == NULL)
-		log_no_memory((2 + m->nchildren + CTL_CLIENTS) * sizeof(*fds));
 	children_tend(m);
 	while (m->state != MASTER_GONE)
-		take_turn(m, fds);
-	free(fds);
+		take_turn(m, &p);
+	free(p.fds);
+	free(p.children);
 	log_notice("weir has stopped");
 	return m->exit_status;
 }
@@ -265,13 +305,15 @@ static int loop(struct master *m)
 int master_run(struct conf *c, int ready_fd)
 {
 	struct master m = {
-		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .conf = c, .ready_fd = ready_fd, .daemon = ready_fd >= 0,
+		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .ready_fd = ready_fd, .daemon = ready_fd >= 0,
 		.signal_fd = -1,
-		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .priv = { .jail_fd = -1 },
+		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .reload = { .pipe = -1 },
 	};
 	int status = EXIT_CANNOT_START;
 
 	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
+	m.conf_file = m.daemon ? c->path : c->file;
+	m.crew = crew_new(&m, c);
 	title_set("weir: master");
 	log_set_role("master");
 	panic_note()->role = "master";

@@ -14,13 +14,13 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/ticket.h"
 #include "master/child.h"
 #include "master/ctl_server.h"
-#include "master/fence.h"
-#include "common/ticket.h"
 #include "master/listen.h"
 #include "master/lock.h"
 #include "master/priv.h"
+#include "master/reload.h"
 
 #define MASTER_MAGIC 0x3a57e200u
 
@@ -40,19 +40,20 @@ enum master_state {
 	MASTER_GONE			/* no child is left */
 };
 
+struct crew;
+
 struct master {
 	uint32_t magic;
 	enum master_state state;
 	int exit_status;
-	struct conf *conf;		/* borrowed from main() */
-	struct shm shm;
+	const char *conf_file;		/* what a reload reads */
+	struct crew *crews;		/* the youngest first */
+	struct crew *crew;		/* the one in force; the first one from its making on */
+	unsigned last_crew;		/* number of the youngest that ever was */
+	struct reload reload;
+	uint64_t lost_conns, lost_requests;	/* of old crews that were ended */
 	struct ticket_keys tickets;	/* as of the last fork */
-	struct priv priv;
 	struct slots slots;
-	struct fence fence;
-	struct child *children;		/* conf->workers workers, then the checker */
-	unsigned nchildren;
-	int *wake_fds;			/* one event counter per child */
 	int signal_fd;
 	int ready_fd;			/* tells a waiting parent how the start went; -1: nobody waits */
 	bool daemon;			/* -D: no terminal, and nothing that belongs to the starter is kept open */

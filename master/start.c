@@ -21,6 +21,8 @@
 #include "common/ctl.h"
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/panic.h"
+#include "master/crew.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/notify.h"
@@ -47,7 +49,7 @@ static bool take(struct lock *l, const char *path, const char *what)
 
 static bool take_pid_file(struct master *m)
 {
-	return m->conf->pid_file == NULL || take(&m->pid_lock, m->conf->pid_file, "pid file");
+	return m->crew->conf->pid_file == NULL || take(&m->pid_lock, m->crew->conf->pid_file, "pid file");
 }
 
 /* ---- the control socket ---- */
@@ -76,7 +78,7 @@ static bool take_default_control(struct master *m, char *lock)
 
 static bool open_control(struct master *m)
 {
-	const char *path = m->conf->control;
+	const char *path = m->crew->conf->control;
 	char lock[4096];
 
 	if (path == NULL)
@@ -107,42 +109,26 @@ static bool open_tls(struct master *m)
 
 /* ---- the whole ---- */
 
-static bool open_shm(struct master *m)
-{
-	/* One row more than workers: the checker's. */
-	if (shm_init(&m->shm, m->conf->workers + 1, m->conf->ncells, m->conf->nupstreams)) {
-		shm_init_health(&m->shm, m->conf);
-		return true;
-	}
-	m->shm.magic = 0;
-	master_complain("cannot make the shared memory: %s", strerror(errno));
-	return false;
-}
-
-static bool open_children(struct master *m)
-{
-	if (children_init(m) && fence_init(&m->fence, m->conf->workers))
-		return true;
-	master_complain("cannot set up %u workers: %s", m->conf->workers, strerror(errno));
-	return false;
-}
-
 bool start_open(struct master *m)
 {
+	struct crew *w = m->crew;
 	char why[256];
 
-	if (!logs_open(m->conf, m->daemon))
+	if (!logs_open(w->conf, m->daemon))
 		return false;
+	logs_use(w->conf);
 	if (!take_pid_file(m) || !open_control(m))
 		return false;
-	if (!priv_find_user(&m->priv, m->conf, why, sizeof(why)) ||
-	    !priv_prepare(&m->priv, m->conf, why, sizeof(why))) {
+	if (!priv_find_user(&w->priv, w->conf, why, sizeof(why)) || !priv_prepare(&w->priv, w->conf, why, sizeof(why))) {
 		master_complain("%s", why);
 		return false;
 	}
-	if (!slots_init(&m->slots, m->conf) || !open_shm(m) || !open_children(m) || !open_tls(m))
+	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
-	priv_trim_master(&m->priv);
+	slots_firm(&m->slots, w->conf);
+	if (!crew_open(w, NULL))
+		return false;
+	priv_trim_master(&w->priv);
 	return true;
 }
 
@@ -171,7 +157,7 @@ void start_leave_terminal(void)
 bool start_announce(struct master *m)
 {
 	if (m->pid_lock.fd >= 0 && !lock_write_pid(&m->pid_lock)) {
-		master_complain("cannot write the pid file %s: %s", m->conf->pid_file, strerror(errno));
+		master_complain("cannot write the pid file %s: %s", m->crew->conf->pid_file, strerror(errno));
 		return false;
 	}
 	notify_systemd("READY=1");
@@ -186,14 +172,14 @@ void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
 	ctl_server_stop(&m->ctl);
-	children_fini(m);
-	fence_fini(&m->fence);
-	priv_fini(&m->priv);
-	if (m->shm.magic == SHM_MAGIC)
-		shm_fini(&m->shm);
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
-	logs_close(m->conf);
+	log_set_fd(-1, false);
+	panic_set_fd(-1);
+	for (struct crew *w; (w = m->crews) != NULL;) {
+		m->crews = w->next;
+		crew_free(w);
+	}
 	/* Only one that never was ready still has somebody to tell. */
 	tell_parent(m, m->exit_status != EXIT_ORDERLY ? m->exit_status : EXIT_CANNOT_START);
 }

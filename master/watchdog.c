@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "master/crew.h"
 #include "master/master.h"
 
 #define ABORT_PATIENCE_MS 1000		/* from SIGABRT to SIGKILL */
@@ -117,7 +118,7 @@ static void act(struct master *m, struct child *c, enum watch_verdict verdict)
 
 static void look_at(struct master *m, struct child *c)
 {
-	const struct shm_row *row = shm_row(&m->shm, c->slot);
+	const struct shm_row *row = shm_row(&c->crew->shm, c->slot);
 	struct watch_proc p;
 	bool have = watch_read_proc(c->pid, &p);
 
@@ -141,12 +142,14 @@ void watchdog_tick(struct master *m)
 	if (since < WATCHDOG_TICK_MS)
 		return;
 	m->tick_ms = m->now_ms;
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		struct child *c = &m->children[i];
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			struct child *c = &w->children[i];
 
-		if (since > WATCHDOG_GAP_MS + WATCHDOG_TICK_MS)
-			watch_restart(&c->watch, m->now_ms);
-		else if (c->state == CHILD_STARTING || c->state == CHILD_LIVE || c->state == CHILD_DRAINING)
-			look_at(m, c);
+			if (since > WATCHDOG_GAP_MS + WATCHDOG_TICK_MS)
+				watch_restart(&c->watch, m->now_ms);
+			else if (c->state == CHILD_STARTING || c->state == CHILD_LIVE || c->state == CHILD_DRAINING)
+				look_at(m, c);
+		}
 	}
 }

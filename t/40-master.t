@@ -246,16 +246,15 @@ def draining(t):
 
 def signal_storm(t):
     weir = Weir(CONF, name='storm', one=Origin('one'))
-    with t.case('a thousand signals of all kinds change nothing'):
+    with t.case('a thousand signals of all kinds but reload change nothing'):
         load = Load(weir.port, '/x', connections=2).start()
         for _ in range(1000):
-            os.kill(weir.pid, random.choice((SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD)))
+            os.kill(weir.pid, random.choice((SIGUSR1, SIGUSR2, SIGCHLD)))
             time.sleep(0.001)
         load.stop()
         equal(load.lost, 0, 'lost: %r' % load)
         equal(weir.workers(), weir.first_workers, 'workers')
     with t.case('what is not built yet is said to be so'):
-        weir.wait_errors('reload is not built yet')
         weir.wait_errors('upgrade is not built yet')
     with t.case('TERM among them wins'):
         for signum in (SIGUSR1, SIGHUP, SIGTERM, SIGUSR2, SIGQUIT, SIGUSR1):

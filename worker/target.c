@@ -118,6 +118,15 @@ static void note(struct target *t, const struct probe_result *r)
 	atomic_store_explicit(&h->last_error, error, memory_order_relaxed);
 }
 
+/* For whoever takes the cell up after us. */
+static void keep_judge(const struct target *t)
+{
+	const struct judge *j = &t->judge;
+	uint32_t good = j->good < UINT16_MAX ? j->good : UINT16_MAX, bad = j->bad < UINT16_MAX ? j->bad : UINT16_MAX;
+
+	atomic_store_explicit(&t->checker->shm->health[t->cell].judge, good << 16 | bad, memory_order_relaxed);
+}
+
 static void on_probed(struct probe *p, const struct probe_result *r)
 {
 	struct target *t = container_of(p, struct target, probe);
@@ -134,6 +143,7 @@ static void on_probed(struct probe *p, const struct probe_result *r)
 	}
 	note(t, r);
 	enum verdict v = judge_take(&t->judge, r->rc == PROBE_GOOD, t->up->check_rise, t->up->check_fall);
+	keep_judge(t);
 	if (v != VERDICT_SAME)
 		change(t, v, r);
 	/* From beginning to beginning, so that slow answers do not thin the checks out. */
@@ -183,7 +193,9 @@ void target_adopt(struct target *t)
 	uint64_t word = shm_health_word(t->checker->shm, t->cell);
 
 	OBJ_CHECK(t, TARGET_MAGIC);
-	t->judge = (struct judge){ .up = health_state_of(word) == HEALTH_UP };
+	uint32_t kept = atomic_load_explicit(&t->checker->shm->health[t->cell].judge, memory_order_relaxed);
+
+	t->judge = (struct judge){ .up = health_state_of(word) == HEALTH_UP, .good = kept >> 16, .bad = kept & UINT16_MAX };
 	t->since_ms = health_since_of(word);
 	if (t->server->addr.family == ADDR_NONE && !shm_get_addr(&t->checker->shm->health[t->cell], &t->addr)) {
 		t->addr = (struct addr){ .family = ADDR_NONE };
@@ -191,7 +203,7 @@ void target_adopt(struct target *t)
 	}
 	/* Down by checks that are no longer made. */
 	if (!is_checked(t) && !t->judge.up) {
-		t->judge.up = true;
+		t->judge = (struct judge){ .up = true };
 		checker_publish(t->checker, t->cell, HEALTH_UP, HEALTH_WHY_CHECK);
 	}
 	watch(t);

@@ -30,7 +30,7 @@
 #define FREE_BUFS 256			/* kept for the next taker */
 #define FREE_BLOCKS 1024
 #define RESERVED_FDS 64			/* logs, listeners, pipes */
-#define DRAIN_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
+#define ORPHAN_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
 
 struct worker {
 	uint32_t magic;
@@ -101,31 +101,41 @@ static void on_conn_gone(struct env *e)
 		acceptor_update(&w->acceptors[i]);
 }
 
-static void listen_all(struct worker *w)
+static const struct conf_bind *find_bind(const struct conf *c, unsigned id, const struct conf_listen **listen)
 {
-	const struct conf *c = w->process->conf;
-	unsigned n = 0;
-
-	w->acceptors = calloc(c->nbinds ? c->nbinds : 1, sizeof(*w->acceptors));
-	if (w->acceptors == NULL)
-		_exit(1);
 	for (unsigned i = 0; i < c->nlistens; i++) {
-		const struct conf_listen *l = c->listens[i];
+		const struct conf_listen *l = *listen = c->listens[i];
 
 		for (unsigned j = 0; j < l->nbinds; j++) {
-			struct acceptor *a = &w->acceptors[n++];
-			bool shared = l->binds[j].addr.family == ADDR_UNIX;
-
-			if (!acceptor_init(a, &w->loop, w->process->listen_fds[l->binds[j].id], shared, on_conn, w)) {
-				log_error("cannot watch %.*s: %s", SPAN_FMT(l->binds[j].text), strerror(errno));
-				_exit(1);
-			}
-			a->may_accept = may_accept;
-			a->tag = l;
-			a->local = l->binds[j].addr;
+			if (l->binds[j].id == id)
+				return &l->binds[j];
 		}
 	}
-	w->nacceptors = n;
+	must_not_reach("the master hands out sockets of this configuration");
+}
+
+static void listen_all(struct worker *w)
+{
+	const struct process *p = w->process;
+
+	w->acceptors = calloc(p->nlistens ? p->nlistens : 1, sizeof(*w->acceptors));
+	if (w->acceptors == NULL)
+		_exit(1);
+	for (unsigned i = 0; i < p->nlistens; i++) {
+		struct acceptor *a = &w->acceptors[i];
+		const struct conf_listen *l;
+		const struct conf_bind *b = find_bind(p->conf, p->listens[i].bind, &l);
+
+		/* Until they have closed it, workers of an older generation watch it too. */
+		if (!acceptor_init(a, &w->loop, p->listens[i].fd, b->addr.family == ADDR_UNIX, on_conn, w)) {
+			log_error("cannot watch %.*s: %s", SPAN_FMT(b->text), strerror(errno));
+			_exit(1);
+		}
+		a->may_accept = may_accept;
+		a->tag = l;
+		a->local = b->addr;
+		w->nacceptors = i + 1;
+	}
 }
 
 /* ---- draining and stopping ---- */
@@ -140,14 +150,15 @@ static void on_drain_end(struct timer *t)
 	w->loop.stop = true;
 }
 
-static void worker_drain(struct worker *w, uint64_t ms)
+/* ms: 0 no limit. */
+static void worker_drain(struct worker *w, uint64_t ms, uint64_t grace_ms)
 {
 	if (w->env.draining)
 		return;
 	w->env.draining = true;
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		acceptor_close(&w->acceptors[i]);
-	down_drain(&w->down, DRAIN_GRACE_MS < ms ? DRAIN_GRACE_MS : ms);
+	down_drain(&w->down, ms && ms < grace_ms ? ms : grace_ms);
 	if (ms)
 		timer_set(&w->loop.wheel, &w->drain_end, w->loop.now_ms + ms);
 	if (w->env.nconns == 0)
@@ -183,7 +194,11 @@ static void on_control(struct watch *watch, uint32_t events)
 	while ((rc = ipc_recv(w->process->control, &m, &fd)) > 0) {
 		switch (m.kind) {
 		case IPC_DRAIN:
-			worker_drain(w, m.arg);
+			worker_drain(w, ipc_drain_limit(m.arg), ipc_drain_grace(m.arg));
+			break;
+		case IPC_GO:
+			if (w->acceptors == NULL && !w->env.draining)
+				listen_all(w);
 			break;
 		case IPC_STOP:
 			down_stop(&w->down, REASON_SHUTDOWN);
@@ -202,7 +217,7 @@ static void on_control(struct watch *watch, uint32_t events)
 	if (rc < 0 && !w->env.draining) {
 		log_error("the master is gone: serving what is under way, then ending");
 		loop_pause_input(&w->loop, w->process->control, watch, true, false);
-		worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout);
+		worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
 	} else if (rc < 0) {
 		loop_pause_input(&w->loop, w->process->control, watch, true, false);
 	}
@@ -322,7 +337,8 @@ void worker_main(struct process *p)
 		log_error("cannot start: %s", strerror(errno));
 		_exit(1);
 	}
-	listen_all(w);
+	if (!p->wait)
+		listen_all(w);
 	on_turn(&w->loop);
 	ipc_send(p->control, IPC_READY, atomic_load(&shm_own(&p->shm)->gen), 0, -1);
 	loop_run(&w->loop);

@@ -53,8 +53,7 @@ END_TEST
 
 START_TEST(knows_what_is_to_come)
 {
-	static const char *const later[] = { "reload", "drain a/b", "ready a/b", "down a/b", "weight a/b 3", "top", "purge",
-					     "sessions", "enable r", "disable r", "split r a=1" };
+	static const char *const later[] = { "top", "purge", "sessions", "enable r", "disable r", "split r a=1" };
 
 	for (unsigned i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
 		ck_assert_int_eq(parse(later[i]), CTL_NOT_BUILT);

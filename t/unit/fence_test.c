@@ -76,13 +76,13 @@ END_TEST
 
 static struct slots slots;
 static struct addr where;
-static struct fence fence;
 
 /* A group as listen.c makes it, on a port that the kernel chose. */
 static void open_group(void)
 {
 	static int fds[SLOTS];
-	static struct slot_group group = { .fenceable = true };
+	static bool in[SLOTS];
+	static struct slot_group group, *groups[1] = { &group };
 	struct sockaddr_in sin;
 	socklen_t len = sizeof(sin);
 
@@ -95,8 +95,9 @@ static void open_group(void)
 			where.port = ntohs(sin.sin_port);
 		}
 	}
-	slots = (struct slots){ .nbinds = 1, .nslots = SLOTS, .groups = &group, .fds = fds };
-	ck_assert(fence_init(&fence, SLOTS));
+	memset(in, true, sizeof(in));
+	group = (struct slot_group){ .addr = where, .fenceable = true, .n = SLOTS, .firm = SLOTS, .fds = fds, .in = in };
+	slots = (struct slots){ .groups = groups, .n = 1 };
 }
 
 /* Connects many times; how many reached each slot. */
@@ -110,7 +111,7 @@ static void count_hits(unsigned hits[SLOTS])
 
 		ck_assert_int_ge(fd, 0);
 		for (unsigned s = 0; s < SLOTS; s++)
-			fds[s] = (struct pollfd){ .fd = slots.fds[s], .events = POLLIN };
+			fds[s] = (struct pollfd){ .fd = slots.groups[0]->fds[s], .events = POLLIN };
 		ck_assert_int_eq(poll(fds, SLOTS, 2000), 1);
 		for (unsigned s = 0; s < SLOTS; s++) {
 			if (fds[s].revents != 0) {
@@ -126,9 +127,8 @@ static void set(bool a, bool b, bool c, bool d)
 {
 	const bool want[SLOTS] = { a, b, c, d };
 
-	memcpy(fence.want, want, sizeof(want));
-	fence_set(&fence, &slots);
-	ck_assert(!fence.broken);
+	fence_set(&slots, want, SLOTS);
+	ck_assert(!slots.groups[0]->broken);
 }
 
 START_TEST(kernel_obeys)
@@ -147,8 +147,34 @@ START_TEST(kernel_obeys)
 	set(true, true, true, true);
 	count_hits(hits);
 	ck_assert(hits[0] > 0 && hits[1] > 0 && hits[2] > 0 && hits[3] > 0);
-	fence_fini(&fence);
 }
 END_TEST
 
-UNIT("fence", chooses_only_what_is_in, none_in_is_all_in, kernel_obeys)
+/* A pool that grows: from its first instant on the new socket gets nobody, and that stays so until it is in rotation. */
+START_TEST(new_slots_begin_outside)
+{
+	unsigned hits[SLOTS];
+	const bool all[SLOTS] = { true, true, true, true };
+
+	open_group();
+	struct slot_group *g = slots.groups[0];
+	close(g->fds[SLOTS - 1]);
+	g->n = g->firm = SLOTS - 1;
+	fence_ahead(g, SLOTS);
+	g->fds[SLOTS - 1] = sock_listen(&where, 256, true, false);
+	ck_assert_int_ge(g->fds[SLOTS - 1], 0);
+	g->in[SLOTS - 1] = false;
+	g->n = SLOTS;
+	count_hits(hits);
+	ck_assert_uint_eq(hits[SLOTS - 1], 0);
+	/* Fewer workers than slots: nothing changes for those beyond. */
+	fence_set(&slots, all, SLOTS - 1);
+	count_hits(hits);
+	ck_assert_uint_eq(hits[SLOTS - 1], 0);
+	fence_set(&slots, all, SLOTS);
+	count_hits(hits);
+	ck_assert(hits[0] > 0 && hits[SLOTS - 1] > 0);
+}
+END_TEST
+
+UNIT("fence", chooses_only_what_is_in, none_in_is_all_in, kernel_obeys, new_slots_begin_outside)

@@ -67,7 +67,7 @@ START_TEST(drops_garbage)
 {
 	const struct ipc_msg bad[] = {
 		{ .magic = 1, .kind = IPC_READY }, { .magic = IPC_MAGIC, .kind = 0 },
-		{ .magic = IPC_MAGIC, .kind = IPC_LOST_SYSLOG + 1 }, { .magic = IPC_MAGIC, .kind = IPC_LOG },
+		{ .magic = IPC_MAGIC, .kind = IPC_GO + 1 }, { .magic = IPC_MAGIC, .kind = IPC_LOG },
 	};
 	struct ipc_msg m;
 	char big[4096] = { 0 };
@@ -121,4 +121,17 @@ START_TEST(never_waits)
 }
 END_TEST
 
-UNIT("ipc", arrives_as_sent, carries_a_descriptor, drops_garbage, tells_the_end, never_waits)
+START_TEST(drain_carries_two_times)
+{
+	uint64_t arg = ipc_drain_arg(30000, 5000);
+
+	ck_assert_uint_eq(ipc_drain_limit(arg), 30000);
+	ck_assert_uint_eq(ipc_drain_grace(arg), 5000);
+	arg = ipc_drain_arg(UINT64_MAX, 1000);
+	ck_assert_uint_eq(ipc_drain_grace(arg), 1000);
+	ck_assert_uint_eq(ipc_drain_limit(arg), (1ull << IPC_LIMIT_BITS) - 1);
+	ck_assert_uint_eq(ipc_drain_limit(ipc_drain_arg(0, 5000)), 0);
+}
+END_TEST
+
+UNIT("ipc", drain_carries_two_times, arrives_as_sent, carries_a_descriptor, drops_garbage, tells_the_end, never_waits)

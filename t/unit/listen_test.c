@@ -49,18 +49,23 @@ static void use_binds(unsigned n)
 
 START_TEST(each_slot_has_its_own)
 {
-	struct slots s;
+	struct slots s = { .n = 0 };
 
 	set_tcp(0, some_port(NULL, false));
 	set_tcp(1, some_port(NULL, false));
 	use_binds(2);
-	ck_assert(slots_init(&s, &conf));
-	for (unsigned slot = 0; slot < 3; slot++) {
-		ck_assert_int_ge(slots_of(&s, slot)[0], 0);
-		ck_assert_int_eq(slots_of(&s, slot)[1], slots_fd(&s, slot, 1));
-		ck_assert_int_ne(slots_fd(&s, slot, 0), slots_fd(&s, (slot + 1) % 3, 0));
+	ck_assert(slots_plan(&s, &conf));
+	slots_firm(&s, &conf);
+	ck_assert_uint_eq(s.n, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct slot_group *g = slots_find(&s, &binds[i]);
+
+		ck_assert_ptr_nonnull(g);
+		ck_assert_uint_eq(g->n, 3);
+		ck_assert_uint_eq(g->firm, 3);
+		ck_assert(g->fenceable);
+		ck_assert(g->fds[0] != g->fds[1] && g->fds[1] != g->fds[2]);
 	}
-	ck_assert(s.groups[0].fenceable);
 	slots_fini(&s);
 	slots_fini(&s);
 	ck_assert(slots_probe(&conf));
@@ -70,7 +75,7 @@ END_TEST
 /* Also where the other one would share: two programs on a port, each with half of the clients, is nobody's wish. */
 START_TEST(taken_port_is_refused)
 {
-	struct slots s;
+	struct slots s = { .n = 0 };
 	int other;
 
 	for (unsigned share = 0; share < 2; share++) {
@@ -78,12 +83,58 @@ START_TEST(taken_port_is_refused)
 		set_tcp(1, some_port(&other, share));
 		use_binds(2);
 		ck_assert(!slots_probe(&conf));
-		ck_assert(!slots_init(&s, &conf));
-		ck_assert_ptr_null(s.fds);
+		ck_assert(!slots_plan(&s, &conf));
+		ck_assert_uint_eq(s.n, 0);
 		close(other);
-		ck_assert(slots_init(&s, &conf));
+		ck_assert(slots_plan(&s, &conf));
 		slots_fini(&s);
 	}
+}
+END_TEST
+
+/* What a reload does: the address stays wherever it stands, slots are added behind, a plan that fails leaves no trace. */
+START_TEST(sockets_outlive_a_configuration)
+{
+	struct slots s = { .n = 0 };
+	int first, other;
+
+	set_tcp(0, some_port(NULL, false));
+	use_binds(1);
+	ck_assert(slots_plan(&s, &conf));
+	slots_firm(&s, &conf);
+	first = slots_find(&s, &binds[0])->fds[0];
+
+	set_tcp(1, binds[0].addr.port);
+	set_tcp(0, some_port(&other, false));
+	use_binds(2);
+	conf.workers = 5;
+	ck_assert(!slots_plan(&s, &conf));
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_uint_eq(slots_find(&s, &binds[1])->n, 3);
+	close(other);
+
+	ck_assert(slots_plan(&s, &conf));
+	ck_assert_uint_eq(slots_find(&s, &binds[1])->n, 5);
+	ck_assert_uint_eq(slots_find(&s, &binds[1])->firm, 3);
+	ck_assert(!slots_find(&s, &binds[1])->in[4]);
+	slots_undo(&s);
+	ck_assert_uint_eq(slots_find(&s, &binds[1])->n, 3);
+	ck_assert_ptr_null(slots_find(&s, &binds[0]));
+
+	ck_assert(slots_plan(&s, &conf));
+	slots_firm(&s, &conf);
+	ck_assert_int_eq(slots_find(&s, &binds[1])->fds[0], first);
+	conf.workers = 2;
+	binds[0] = binds[1];
+	binds[0].id = 0;
+	use_binds(1);
+	ck_assert(slots_plan(&s, &conf));
+	slots_firm(&s, &conf);
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_uint_eq(s.groups[0]->n, 5);
+	ck_assert_int_eq(s.groups[0]->fds[0], first);
+	slots_fini(&s);
+	conf.workers = 3;
 }
 END_TEST
 
@@ -106,7 +157,7 @@ END_TEST
 
 START_TEST(unix_socket_is_shared_and_removed)
 {
-	struct slots s, second;
+	struct slots s = { .n = 0 }, second = { .n = 0 };
 	struct stat st;
 	char path[64];
 
@@ -114,16 +165,18 @@ START_TEST(unix_socket_is_shared_and_removed)
 	binds[0] = (struct conf_bind){ .addr = { .family = ADDR_UNIX, .path = path }, .text = SPAN("unix:"),
 				       .at = { "weir.ini", 2 } };
 	use_binds(1);
-	ck_assert(slots_init(&s, &conf));
-	ck_assert(!s.groups[0].fenceable);
-	ck_assert_int_eq(slots_fd(&s, 0, 0), slots_fd(&s, 2, 0));
+	ck_assert(slots_plan(&s, &conf));
+	slots_firm(&s, &conf);
+	ck_assert(!s.groups[0]->fenceable);
+	ck_assert_uint_eq(s.groups[0]->n, 1);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0666);
-	ck_assert(!slots_init(&second, &conf));
+	ck_assert(!slots_plan(&second, &conf));
 	ck_assert_int_eq(stat(path, &st), 0);
 	slots_fini(&s);
 	ck_assert_int_ne(stat(path, &st), 0);
 }
 END_TEST
 
-UNIT("listen", each_slot_has_its_own, taken_port_is_refused, holder_is_named, unix_socket_is_shared_and_removed)
+UNIT("listen", each_slot_has_its_own, taken_port_is_refused, sockets_outlive_a_configuration, holder_is_named,
+     unix_socket_is_shared_and_removed)

@@ -47,6 +47,14 @@ static uint64_t left_of(const struct client *c, int64_t limit)
 	return spent < (uint64_t)limit ? (uint64_t)limit - spent : 1;
 }
 
+/* Draining, an idle connection is kept a little: a request may be on its way already. */
+static uint64_t in_grace(const struct client *c, uint64_t ms)
+{
+	const struct env *e = c->env;
+
+	return e->draining && (ms == 0 || ms > e->drain_grace_ms) ? e->drain_grace_ms : ms;
+}
+
 void client_set_deadline(struct client *c)
 {
 	const struct conf_listen *l = c->listen;
@@ -54,9 +62,11 @@ void client_set_deadline(struct client *c)
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
-		ms = left_of(c, c->requests ? l->idle_timeout : l->header_timeout);
+		ms = in_grace(c, left_of(c, c->requests ? l->idle_timeout : l->header_timeout));
 		break;
 	case CLIENT_PROXY:
+		ms = in_grace(c, left_of(c, l->header_timeout));
+		break;
 	case CLIENT_HEAD:
 		ms = left_of(c, l->header_timeout);
 		break;
@@ -288,11 +298,12 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 
 void down_drain(struct down *d, uint64_t grace_ms)
 {
+	d->env->drain_grace_ms = grace_ms ? grace_ms : 1;
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
 
 		if (c->state == CLIENT_IDLE || c->state == CLIENT_PROXY)
-			conn_deadline(&c->conn, grace_ms ? grace_ms : 1);
+			client_set_deadline(c);
 	}
 }
 

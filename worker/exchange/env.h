@@ -45,6 +45,7 @@ struct env {
 	uint64_t date_sec;
 	char date[32];			/* IMF-fixdate of date_sec */
 	bool draining;			/* answers say Connection: close */
+	uint64_t drain_grace_ms;	/* then: an idle connection is kept so long */
 	/* client connections; kept by worker/downstream */
 	struct list conns;		/* every client connection, for the drain */
 	unsigned nconns, max_conns;

@@ -32,6 +32,21 @@ static void server_init(struct server *s, struct group *g, const struct conf_ser
 	list_init(&s->idle);
 }
 
+/* What the operator asked for. Kept here, so that a pick sees one weight from its beginning to its end. */
+static void read_admin(struct group *g)
+{
+	const struct shm *shm = g->all->shm;
+
+	g->admin_gen = atomic_load_explicit(&shm->upstreams[g->conf->id].admin_gen, memory_order_acquire);
+	for (unsigned i = 0; i < g->nservers; i++) {
+		struct server *s = &g->servers[i];
+		struct shm_admin a = shm_admin(atomic_load_explicit(&shm->servers[s->cell].admin, memory_order_relaxed));
+
+		s->held = a.held != HELD_NO;
+		s->weight = a.has_weight ? a.weight : s->conf->weight;
+	}
+}
+
 static bool group_init(struct group *g, struct groups *all, const struct conf_upstream *u)
 {
 	OBJ_CHECK(u, CONF_UPSTREAM_MAGIC);
@@ -53,6 +68,7 @@ static bool group_init(struct group *g, struct groups *all, const struct conf_up
 	}
 	if (u->ncells > STACK_CANDIDATES && (g->cand = calloc(u->ncells, sizeof(*g->cand))) == NULL)
 		return false;
+	read_admin(g);
 	return balance_prepare(g);
 }
 
@@ -185,7 +201,7 @@ static unsigned candidates(struct group *g, const struct pick_ask *ask, bool bac
 		const struct server *s = &g->servers[i];
 		bool wait = false;
 
-		if (s->conf->backup != backup || s->conf->weight == 0)
+		if (s->conf->backup != backup || s->weight == 0)
 			continue;
 		if (ask->ntried > 0 && was_tried(ask, i))
 			continue;
@@ -269,6 +285,10 @@ enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct serve
 	unsigned stack[STACK_CANDIDATES], *cand = g->cand != NULL ? g->cand : stack;
 	bool pending = false;
 
+	if (g->admin_gen != atomic_load_explicit(&g->all->shm->upstreams[g->conf->id].admin_gen, memory_order_acquire)) {
+		read_admin(g);
+		balance_prepare(g);
+	}
 	if (g->has_hosts)
 		group_refresh(g);
 	for (int backup = 0; backup <= 1; backup++) {

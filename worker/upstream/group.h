@@ -29,6 +29,8 @@ struct server {
 	const struct conf_server *conf;
 	unsigned cell;			/* in shared memory */
 	unsigned index;			/* in group->servers; bit in pick_ask.tried */
+	unsigned weight;		/* configured, or set by the operator meanwhile; as of group->admin_gen */
+	bool held;			/* the operator wants no new requests here */
 	struct addr addr;		/* where to connect; refreshed from HEALTH for host names */
 	uint32_t addr_gen;
 	struct span name;		/* "a:80", or "NAME@IP" for a host name's address; kept in name_buf for those */
@@ -53,6 +55,7 @@ struct group {
 	struct task serve;		/* looks whether waiters can be served, at the end of this turn */
 	bool has_hosts;			/* some servers are addresses of host names */
 	bool limited;			/* some servers have max_conns */
+	uint64_t admin_gen;		/* of the operator's words that were read last */
 	uint64_t members;		/* stands for the set of addresses that the ring was made of */
 	unsigned *cand;			/* room for candidates where the stack has too little; else NULL */
 	unsigned noted;			/* requests not yet added to the shared retry budget */

@@ -79,7 +79,7 @@ bool health_usable(const struct server *s, uint64_t now_ms, bool *pending)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
 	*pending = false;
-	if (s->conf->disabled)
+	if (s->conf->disabled || s->held)
 		return false;
 	enum health_state st = state_of(s);
 	*pending = st == HEALTH_PENDING;
@@ -115,7 +115,7 @@ static void count_ejected(const struct group *g, uint64_t now_ms, unsigned *all,
 	for (unsigned i = 0; i < g->nservers; i++) {
 		const struct server *s = &g->servers[i];
 
-		if (s->conf->disabled || s->conf->weight == 0 || state_of(s) != HEALTH_UP)
+		if (s->conf->disabled || s->held || s->weight == 0 || state_of(s) != HEALTH_UP)
 			continue;
 		++*all;
 		*ejected += health_ejected(s, now_ms);

@@ -30,21 +30,21 @@ static unsigned gcd(unsigned a, unsigned b)
 
 static bool is_member(const struct server *s)
 {
-	return s->conf->weight > 0 && !server_unused(s);
+	return s->weight > 0 && !server_unused(s);
 }
 
 static unsigned weight_unit(const struct group *g)
 {
 	unsigned unit = 0;
 
-	for (unsigned i = 0; i < g->conf->nservers; i++)
-		unit = gcd(unit, g->conf->servers[i].weight);
+	for (unsigned i = 0; i < g->nservers; i++)
+		unit = gcd(unit, g->servers[i].weight);
 	return unit > 0 ? unit : 1;
 }
 
 static uint64_t points_wanted(const struct server *s, unsigned unit)
 {
-	return is_member(s) ? (uint64_t)POINTS_PER_UNIT * (s->conf->weight / unit) : 0;
+	return is_member(s) ? (uint64_t)POINTS_PER_UNIT * (s->weight / unit) : 0;
 }
 
 static unsigned points_of(const struct server *s, unsigned unit, uint64_t total)

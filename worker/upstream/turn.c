@@ -16,7 +16,7 @@
 
 uint64_t turn_weight(const struct server *s, uint64_t now_ms)
 {
-	return (uint64_t)s->conf->weight * health_share(s, now_ms);
+	return (uint64_t)s->weight * health_share(s, now_ms);
 }
 
 static uint64_t step_of(uint64_t weight)

@@ -1,0 +1,236 @@
+/*
+ * crew.c - a generation: one configuration and the processes that run it.
+ *
+ * Owns the list of crews and how one of them comes and goes. Called by the
+ * master's start, by reload.c and by the loop. Counters of old crews stay where
+ * they are until their last process is gone and are added to the crew in force
+ * then, so that a sum over all crews is exact at any time.
+ */
+#include "master/crew.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/obj.h"
+#include "master/logs.h"
+#include "master/master.h"
+
+static const char *const state_names[] = {
+	[CREW_STARTING] = "starting", [CREW_LIVE] = "live", [CREW_OLD] = "draining", [CREW_ENDING] = "ending",
+	[CREW_GONE] = "gone",
+};
+
+const char *crew_state_name(enum crew_state s)
+{
+	must(s < ARRAY_LEN(state_names));
+	return state_names[s];
+}
+
+void crew_set_state(struct master *m, struct crew *w, enum crew_state state)
+{
+	OBJ_CHECK(w, CREW_MAGIC);
+	must(state >= w->state);
+	if (w->state != state)
+		w->since_ms = m->now_ms;
+	w->state = state;
+}
+
+struct crew *crew_new(struct master *m, struct conf *conf)
+{
+	struct crew *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		log_no_memory(sizeof(*w));
+	*w = (struct crew){ .magic = CREW_MAGIC, .state = CREW_STARTING, .number = ++m->last_crew, .since_ms = m->now_ms,
+			    .conf = conf, .borrowed = conf != NULL, .next = m->crews, .priv = { .jail_fd = -1 } };
+	arena_init(&w->arena, NULL, 0);
+	m->crews = w;
+	return w;
+}
+
+bool crew_open(struct crew *w, const struct crew *from)
+{
+	const struct conf *c = w->conf;
+
+	OBJ_CHECK(w, CREW_MAGIC);
+	/* One row more than workers: the checker's. */
+	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams)) {
+		w->shm.magic = 0;
+		master_complain("cannot make the shared memory: %s", strerror(errno));
+		return false;
+	}
+	shm_init_health(&w->shm, c);
+	if (from != NULL)
+		shm_carry(&w->shm, c, &from->shm, from->conf);
+	if (children_init(w))
+		return true;
+	master_complain("cannot set up %u workers: %s", c->workers, strerror(errno));
+	return false;
+}
+
+void crew_free(struct crew *w)
+{
+	OBJ_CHECK(w, CREW_MAGIC);
+	children_fini(w);
+	priv_fini(&w->priv);
+	if (w->shm.magic == SHM_MAGIC)
+		shm_fini(&w->shm);
+	if (w->conf != NULL)
+		logs_close(w->conf);
+	if (w->conf != NULL && !w->borrowed)
+		conf_free(w->conf);
+	arena_fini(&w->arena);
+	w->magic = 0;
+	free(w);
+}
+
+static unsigned processes(const struct crew *w, bool workers_only)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->nchildren; i++)
+		n += w->children[i].pid > 0 && (!workers_only || w->children[i].role == PROCESS_WORKER);
+	return n;
+}
+
+unsigned crew_processes(const struct crew *w)
+{
+	return processes(w, false);
+}
+
+bool crew_is_ready(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].state != CHILD_LIVE)
+			return false;
+	}
+	return w->nchildren > 0;
+}
+
+unsigned crews_old(const struct master *m)
+{
+	unsigned n = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		n += w != m->crew && w != m->reload.next && w->state != CREW_GONE && !w->failed;
+	return n;
+}
+
+void crew_drain(struct master *m, struct crew *w)
+{
+	crew_set_state(m, w, CREW_OLD);
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].role == PROCESS_WORKER)
+			child_drain(m, &w->children[i], CREW_GRACE_MS);
+	}
+}
+
+/* What goes with its workers; they are told, not asked, so that these are the numbers of a moment ago. */
+static void count_losses(struct master *m, const struct crew *w)
+{
+	uint64_t conns = shm_stat(&w->shm, STAT_ACTIVE_CONNS), requests = shm_stat(&w->shm, STAT_ACTIVE_EXCHANGES);
+
+	m->lost_conns += conns;
+	m->lost_requests += requests;
+	log_warn("Generation %u is ended after %llu s of draining, because %u old ones are the most: %llu connections with "
+		 "%llu requests under way are closed", w->number, (unsigned long long)(m->now_ms - w->since_ms) / 1000,
+		 CREWS_OLD, (unsigned long long)conns, (unsigned long long)requests);
+}
+
+void crew_end(struct master *m, struct crew *w)
+{
+	if (w->state >= CREW_ENDING)
+		return;
+	if (w->state == CREW_OLD && m->state == MASTER_RUNNING && processes(w, true) > 0)
+		count_losses(m, w);
+	crew_set_state(m, w, CREW_ENDING);
+	for (unsigned i = 0; i < w->nchildren; i++)
+		child_stop(m, &w->children[i]);
+}
+
+/* Its counters are added to those in force before anybody can ask again. */
+static void bury(struct master *m, struct crew **at)
+{
+	struct crew *w = *at;
+
+	*at = w->next;
+	if (w->shm.magic == SHM_MAGIC && !w->failed) {
+		shm_carry_counts(&m->crew->shm, m->crew->conf, &w->shm, w->conf);
+		log_info("Generation %u has ended", w->number);
+	}
+	crew_free(w);
+}
+
+void crews_tend(struct master *m)
+{
+	for (struct crew **at = &m->crews; *at != NULL;) {
+		struct crew *w = *at;
+
+		OBJ_CHECK(w, CREW_MAGIC);
+		if (w->state == CREW_OLD && processes(w, true) == 0)
+			crew_end(m, w);
+		if (w->state == CREW_ENDING && processes(w, false) == 0)
+			crew_set_state(m, w, CREW_GONE);
+		if (w->state == CREW_GONE && w != m->crew && m->state == MASTER_RUNNING)
+			bury(m, at);
+		else
+			at = &w->next;
+	}
+}
+
+/* ---- totals ---- */
+
+/* One that never came into force has counted nothing that counts. */
+static bool counts(const struct crew *w)
+{
+	return w->shm.magic == SHM_MAGIC && !w->failed;
+}
+
+uint64_t crews_stat(const struct master *m, enum stat_id id)
+{
+	uint64_t sum = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		sum += counts(w) ? shm_stat(&w->shm, id) : 0;
+	return sum;
+}
+
+uint64_t crews_reason(const struct master *m, enum reason r)
+{
+	uint64_t sum = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		sum += counts(w) ? shm_reason(&w->shm, r) : 0;
+	return sum;
+}
+
+uint64_t crews_queued(const struct master *m, const struct conf_upstream *u)
+{
+	uint64_t sum = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		int id = counts(w) ? shm_find_upstream(w->conf, u) : -1;
+
+		sum += id >= 0 ? shm_queue_len(&w->shm, (unsigned)id) : 0;
+	}
+	return sum;
+}
+
+struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s,
+			  unsigned k)
+{
+	struct crew_use sum = { 0 };
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		int cell = counts(w) ? shm_find_cell(w->conf, u, s) : -1;
+
+		if (cell < 0)
+			continue;
+		sum.requests += shm_requests(&w->shm, (unsigned)cell + k);
+		sum.fails += shm_fails(&w->shm, (unsigned)cell + k);
+		sum.active += shm_active(&w->shm, (unsigned)cell + k);
+	}
+	return sum;
+}

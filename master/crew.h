@@ -1,0 +1,82 @@
+/*
+ * crew.h - a generation: one configuration and the processes that run it.
+ *
+ * A reload makes a new crew beside the one in force. Each has its own
+ * configuration, shared memory and children; they share the listening sockets
+ * alone. The master's list has at most one that is being made, the one in
+ * force, and two old ones that end what they have under way.
+ */
+#ifndef MASTER_CREW_H
+#define MASTER_CREW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/conf.h"
+#include "common/shm.h"
+#include "master/child.h"
+#include "master/priv.h"
+
+struct master;
+struct slots;
+
+#define CREW_MAGIC 0xc4e30001u
+#define CREWS_OLD 2			/* that may live beside the one in force */
+#define CREW_GRACE_MS 5000		/* an old one has at least so long, and so long idle clients are kept */
+
+enum crew_state {
+	CREW_STARTING,			/* its children get ready; they accept nobody yet */
+	CREW_LIVE,			/* in force */
+	CREW_OLD,			/* drains */
+	CREW_ENDING,			/* told to go now, or never came into force */
+	CREW_GONE			/* no process is left */
+};
+
+struct crew {
+	uint32_t magic;
+	enum crew_state state;
+	struct crew *next;		/* older ones behind younger ones */
+	unsigned number;		/* 1, 2, ...: "generation" in what people read */
+	uint64_t since_ms;		/* of the state */
+	struct arena arena;
+	struct conf *conf;
+	bool borrowed;			/* conf is main()'s */
+	bool failed;			/* never came into force */
+	struct shm shm;			/* magic 0: none yet */
+	struct priv priv;
+	struct child *children;		/* conf->workers workers, then the checker */
+	unsigned nchildren;
+	int *wake_fds;			/* one event counter per child */
+};
+
+/* Adds one to the master's list. conf NULL: to be read into its arena. */
+struct crew *crew_new(struct master *m, struct conf *conf);
+/* Shared memory and child slots, state carried over from `from` (NULL: none). False after a complaint. */
+bool crew_open(struct crew *w, const struct crew *from);
+void crew_set_state(struct master *m, struct crew *w, enum crew_state state);
+const char *crew_state_name(enum crew_state s);
+/* Lets go of everything; no child may be left. */
+void crew_free(struct crew *w);
+
+bool crew_is_ready(const struct crew *w);
+/* Its workers drain; the checker follows when they are gone. */
+void crew_drain(struct master *m, struct crew *w);
+/* Its processes go now. What an old one loses by that is counted and logged. */
+void crew_end(struct master *m, struct crew *w);
+unsigned crew_processes(const struct crew *w);
+unsigned crews_old(const struct master *m);
+
+/* Makes it so: checkers of old crews go with the last worker; crews without processes hand on their counters and are freed. */
+void crews_tend(struct master *m);
+
+/* Totals over all crews. u, s, cell: of the crew in force; of a host name `k` says which of its cells. */
+uint64_t crews_stat(const struct master *m, enum stat_id id);
+uint64_t crews_reason(const struct master *m, enum reason r);
+uint64_t crews_queued(const struct master *m, const struct conf_upstream *u);
+struct crew_use {
+	uint64_t requests, fails, active;
+};
+struct crew_use crews_use(const struct master *m, const struct conf_upstream *u, const struct conf_server *s,
+			  unsigned k);
+
+#endif
