@@ -10,6 +10,7 @@
 
 #include <ares.h>
 #include <gnu/libc-version.h>
+#include <nghttp2/nghttp2.h>
 #include <pcre2.h>
 #include <seccomp.h>
 #include <sys/utsname.h>
@@ -39,6 +40,7 @@ void version_print(FILE *out)
 	fprintf(out, "glibc      %s\n", gnu_get_libc_version());
 	fprintf(out, "PCRE2      %s\n", pcre);
 	fprintf(out, "c-ares     %s\n", ares_version(NULL));
+	fprintf(out, "nghttp2    %s\n", nghttp2_version(0)->version_str);
 	if (seccomp != NULL)
 		fprintf(out, "libseccomp %u.%u.%u\n", seccomp->major, seccomp->minor, seccomp->micro);
 #ifdef WEIR_INIH_VERSION

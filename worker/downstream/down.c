@@ -2,25 +2,32 @@
  * down.c - life of client connections: accept, events, deadlines, end.
  *
  * Called by the acceptors (down_accept), the loop (readiness, deadlines) and the
- * worker (drain, stop). What the bytes mean is down_h1.c's and down_h1_out.c's
- * business.
+ * worker (drain, stop). What the bytes mean is the business of down_h1*.c and
+ * down_h2*.c.
  */
 #include "worker/downstream/down.h"
 
 #include "common/obj.h"
 #include "common/panic.h"
 #include "worker/downstream/client_conn.h"
+#include "worker/downstream/down_h2.h"
 
 void down_init(struct down *d, struct env *e)
 {
 	d->env = e;
 	d->next_id = 0;
+	d->h2 = NULL;
 	slab_init(&d->clients, "client", sizeof(struct client));
+	slab_init(&d->h2s, "h2", sizeof(struct h2));
+	slab_init(&d->h2_streams, "h2_stream", sizeof(struct h2_stream));
 }
 
 void down_fini(struct down *d)
 {
 	slab_fini(&d->clients);
+	slab_fini(&d->h2s);
+	slab_fini(&d->h2_streams);
+	h2_shared_free(d);
 }
 
 void client_set_state(struct client *c, enum client_state s)
@@ -59,6 +66,9 @@ void client_set_deadline(struct client *c)
 		else if (c->x->body_wanted && !c->held)
 			ms = (uint64_t)l->body_timeout;
 		break;
+	case CLIENT_H2:
+		ms = h2_deadline(c->h2);
+		break;
 	case CLIENT_DRAIN:
 	case CLIENT_LINGER:
 		ms = left_of(c, LINGER_MS);
@@ -84,6 +94,8 @@ void client_close(struct client *c)
 	struct env *e = c->env;
 
 	must(c->x == NULL);
+	if (c->h2)
+		h2_free(c, REASON_CLIENT_ABORT);
 	client_set_state(c, CLIENT_DEAD);
 	loop_cancel(&c->later);
 	conn_close(&c->conn);
@@ -118,6 +130,9 @@ static void client_on_deadline(struct conn *conn)
 			shm_count_reason(c->env->shm, REASON_IDLE_TIMEOUT);
 		client_close(c);
 		break;
+	case CLIENT_H2:
+		h2_on_deadline(c->h2);
+		break;
 	case CLIENT_DRAIN:
 	case CLIENT_LINGER:
 		client_close(c);
@@ -139,7 +154,9 @@ static void client_on_ready(struct conn *conn)
 	}
 	if (c->state == CLIENT_BUSY)
 		client_flush(c);
-	if (c->state != CLIENT_DEAD)
+	if (c->state == CLIENT_H2)
+		h2_run(c);
+	else if (c->state != CLIENT_DEAD)
 		client_run(c);
 	panic_note()->conn = 0;
 }
@@ -151,7 +168,9 @@ static void client_later(struct task *t)
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	if (c->state == CLIENT_BUSY)
 		client_flush(c);
-	if (c->state != CLIENT_DEAD)
+	if (c->state == CLIENT_H2)
+		h2_run(c);
+	else if (c->state != CLIENT_DEAD)
 		client_run(c);
 }
 
@@ -195,6 +214,8 @@ void down_drain(struct down *d, uint64_t grace_ms)
 
 		if (c->state == CLIENT_IDLE)
 			conn_deadline(&c->conn, grace_ms ? grace_ms : 1);
+		else if (c->state == CLIENT_H2)
+			h2_leave(c->h2);
 	}
 }
 
@@ -205,6 +226,8 @@ void down_stop(struct down *d, enum reason why)
 
 		if (c->state == CLIENT_BUSY)
 			exchange_on_client_gone(c->x, why);
+		if (c->h2)
+			h2_free(c, why);
 		if (c->state != CLIENT_DEAD)
 			client_close(c);
 	}
