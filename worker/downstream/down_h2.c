@@ -12,6 +12,7 @@
 
 #define READS_MAX 16			/* in one go, so that one client does not starve the others */
 #define STEPS_MAX 64
+#define FLOOD_LINGER (1u << 20)		/* what is read on of a flood, so that the client sees why it ended */
 #define LEAVE_MS 1000			/* at most between the two GOAWAYs */
 
 /* What all HTTP/2 connections of a process share. */
@@ -75,6 +76,8 @@ static bool shared_init(struct down *d)
 	}
 	nghttp2_option_set_no_auto_window_update(s->option, 1);
 	nghttp2_option_set_no_http_messaging(s->option, 1);	/* h2_map.c is stricter, and can answer */
+	for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= 255; type++)
+		nghttp2_option_set_user_recv_extension_type(s->option, (uint8_t)type);
 	nghttp2_option_set_max_settings(s->option, 32);
 	nghttp2_option_set_max_outbound_ack(s->option, 500);
 	nghttp2_option_set_max_send_header_block_length(s->option, 256 << 10);
@@ -252,12 +255,14 @@ void h2_free(struct client *c, enum reason why)
 /* All that is to be said is written: reads on until the client has seen it. */
 static void h2_linger(struct client *c)
 {
+	enum reason why = c->h2->failed ? c->h2->why : REASON_NONE;
+
 	h2_free(c, REASON_BAD_REQUEST);	/* streams are left only where the client broke the protocol */
 	if (c->in)
 		buf_consume(c->in, buf_len(c->in));
 	conn_shut(&c->conn);
 	client_set_state(c, CLIENT_LINGER);
-	c->discarded = 0;
+	c->discarded = why == REASON_FLOOD ? LINGER_BYTES - FLOOD_LINGER : 0;
 	client_set_deadline(c);
 	loop_defer(c->env->loop, &c->later);
 }

@@ -197,6 +197,19 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 	return 0;
 }
 
+/* Frames of unknown types are asked for only so that on_begin_frame() counts them. */
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *p, size_t n, void *owner)
+{
+	(void)session, (void)hd, (void)p, (void)n, (void)owner;
+	return 0;
+}
+
+static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *owner)
+{
+	(void)session, (void)payload, (void)hd, (void)owner;
+	return NGHTTP2_ERR_CANCEL;
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *owner)
 {
 	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
@@ -227,6 +240,8 @@ nghttp2_session_callbacks *h2_callbacks_new(void)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
 	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+	nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension_chunk);
+	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_extension);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	h2_out_callbacks(cb);
 	return cb;
