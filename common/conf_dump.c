@@ -54,13 +54,20 @@ static void print_value(struct dump *d, const struct value *v)
 	print(d, e->opt->key, v->shown.p != NULL ? v->shown : e->shown, e->has_text && !e->text.quoted, from);
 }
 
-static bool is_shown(const struct sect *s, const struct value *v)
+/* What was said for many and does nothing here is a comment: read again, it must not look as if it was said for this one. */
+static bool print_idle(struct dump *d, const struct sect *s, const struct value *v)
+{
+	const char *why = v->layer != LAYER_OWN && s != NULL ? conf_no_effect(s, v->e->opt->id) : NULL;
+
+	if (why != NULL)
+		fprintf(d->out, "; %s = %.*s  ; %s; no effect: %s\n", v->e->opt->key, SPAN_FMT(v->e->shown), origin(d, v), why);
+	return why != NULL;
+}
+
+static bool is_shown(const struct value *v)
 {
 	const struct opt *o = v->e->opt;
 
-	/* What was said for many and does nothing here would look as if it was said for this one. */
-	if (v->layer != LAYER_OWN && s != NULL && conf_no_effect(s, o->id) != NULL)
-		return false;
 	return !v->hidden && o->id != OPT_route_use && o->id != OPT_listen_use && o->id != OPT_upstream_use &&
 	       o->id != OPT_weir_include;
 }
@@ -91,7 +98,7 @@ static void print_values(struct dump *d, const struct value *first, const struct
 		if (!opt_stands_in(o, kind))
 			continue;
 		for (const struct value *v = first; v != NULL; v = v->next) {
-			if (v->e->opt == o && is_shown(s, v))
+			if (v->e->opt == o && is_shown(v) && !print_idle(d, s, v))
 				print_value(d, v);
 		}
 		if (find(first, o->id) != NULL)

@@ -288,12 +288,12 @@ static struct span shown_file(struct lexer *lx, const struct word *w)
 		return shown_word(lx, w);
 	while (rest.n > 0) {
 		if (span_eq(opt_choice(&rest), s))
-			return w->shown;
+			return shown_word(lx, w);
 	}
 	if (is_unix)
 		s = span_make(s.p + 5, s.n - 5);
 	if (s.n == 0 || s.p[0] == '/')
-		return w->shown;
+		return shown_word(lx, w);
 	const char *path = conf_abs_path(a, lx->e->file->dir, s);
 	return conf_quote(a, span_of(arena_printf(a, "%s%s", is_unix ? "unix:" : "", path)));
 }

@@ -14,12 +14,13 @@ static const char combined[] =
 	"$client_ip - - [$time_local] \"$request_line\" $status $bytes_out \"${header:Referer}\" \"${header:User-Agent}\" "
 	"request_id=$request_id route=$route upstream=$upstream server=$server tries=$tries duration=$duration " TIMES
 	" reason=$reason";
+/* Numbers stand without quotes: those variables are never absent. */
 static const char json[] =
 	"{\"time\":\"$time\",\"client_ip\":\"$client_ip\",\"method\":\"$method\",\"host\":\"$host\","
 	"\"request_uri\":\"$request_uri\",\"protocol\":\"$protocol\",\"status\":$status,\"bytes_in\":$bytes_in,"
 	"\"bytes_out\":$bytes_out,\"duration\":$duration,\"request_id\":\"$request_id\",\"listen\":\"$listen\","
 	"\"route\":\"$route\",\"upstream\":\"$upstream\",\"server\":\"$server\",\"tries\":$tries,"
-	"\"time_queue\":\"$time_queue\",\"time_connect\":\"$time_connect\",\"time_header\":\"$time_header\","
+	"\"time_queue\":$time_queue,\"time_connect\":$time_connect,\"time_header\":$time_header,"
 	"\"reason\":\"$reason\",\"user_agent\":\"${header:User-Agent}\",\"referer\":\"${header:Referer}\"}";
 
 static const struct conf_log *target(struct load *ld, enum conf_log_kind kind, const char *path)
@@ -90,6 +91,10 @@ static void read_format(const struct scope *sc, const struct entry *e, struct lo
 	if (memchr(w->s.p, '$', w->s.n) == NULL) {
 		conf_expected(ld, e, "combined, json or a template with variables", w,
 			      conf_nearest(w->s, words, ARRAY_LEN(words)));
+		return;
+	}
+	if (memchr(w->s.p, '\n', w->s.n) != NULL || memchr(w->s.p, '\r', w->s.n) != NULL) {
+		conf_expected(ld, e, "a template of one line", w, NULL);
 		return;
 	}
 	out->format = conf_tmpl(ld, e, w, false);

@@ -31,6 +31,11 @@ static void add(struct load *ld, struct conf_msg msg)
 
 	if (htab_get(&ld->msg_seen, span_of(id)) != NULL)
 		return;
+	/* Errors are what is looked for; warnings leave room for them. */
+	if (ld->msgs->nerrors >= CONF_ERRORS_MAX || (msg.warning && ld->msgs->n >= CONF_ERRORS_MAX)) {
+		ld->dropped++;
+		return;
+	}
 	htab_put(&ld->msg_seen, span_of(id), id);
 	conf_msgs_add(ld->arena, ld->msgs, msg);
 }
@@ -174,6 +179,9 @@ void conf_msgs_sort(struct load *ld)
 	for (unsigned i = 0; i < m->n; i++)
 		m->v[i] = v[i].msg;
 	free(v);
+	if (ld->dropped > 0)
+		conf_msgs_add(ld->arena, m, (struct conf_msg){ .warning = true, .at = { ld->files[0]->name, 0 },
+							       .text = "there was more to complain about; these are the first" });
 }
 
 void conf_print_msgs(FILE *out, const struct conf_msgs *msgs)

@@ -134,7 +134,7 @@ static bool normal_escapes(struct span s, char *out, size_t *n)
 			if (c == 0)
 				return false;
 		}
-		if (escaped || c <= ' ' || c > 126) {
+		if (escaped || c <= ' ' || c > 126 || c == '\\') {
 			out[(*n)++] = '%';
 			out[(*n)++] = digits[c >> 4];
 			out[(*n)++] = digits[c & 15];

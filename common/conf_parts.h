@@ -174,6 +174,7 @@ struct load {
 	size_t total;			/* bytes read */
 	size_t regexes;			/* bytes of compiled regexes, about */
 	bool full;
+	unsigned dropped;		/* complaints too many to keep */
 };
 
 /* ---- conf_msg.c: complaints ---- */

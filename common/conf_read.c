@@ -261,6 +261,5 @@ void conf_read_text(struct load *ld, const struct conf_file *file, struct span t
 		r.at += 3;
 	int rc = ini_parse_stream(on_want_line, &r, on_key, &r);
 	must(rc == 0);
-	if (ld->msgs->nerrors >= CONF_ERRORS_MAX)
-		conf_line_error(ld, file, r.line, "too many errors; the rest was not read");
+	ld->dropped += ld->msgs->nerrors >= CONF_ERRORS_MAX;
 }

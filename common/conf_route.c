@@ -40,7 +40,15 @@ static bool read_host(struct load *ld, const struct entry *e, const struct word 
 		p[i] = (char)ascii_lower((unsigned char)s.p[i]);
 	h->name = span_make(p, s.n);
 	bool numeric = !h->wildcard && s.n > 0 && addr_parse_ip(s, &ip);
-	if (conf_host_ok(s) || (numeric && (ip.family == ADDR_V4 || s.p[0] == '[')))
+	if (numeric && ip.family == ADDR_V6 && s.p[0] == '[') {
+		char text[ADDR_TEXT];
+
+		/* One way to write an address, as requests have it. */
+		addr_ip_text(&ip, text, sizeof(text));
+		h->name = span_of(arena_printf(ld->arena, "[%s]", text));
+		return true;
+	}
+	if (conf_host_ok(s) || (numeric && ip.family == ADDR_V4 && s.p[0] != '['))
 		return true;
 	const char *colon = s.n > 0 ? memchr(s.p, ':', s.n) : NULL;
 	const char *near = NULL;
@@ -84,6 +92,7 @@ static void read_path_regexes(const struct scope *sc, struct conf_route *r)
 	if (n == 0)
 		return;
 	r->path_kind = CONF_PATH_REGEX;
+	r->npaths = 0;
 	r->path_regexes = CONF_NEW(sc->ld, struct conf_regex *, n);
 	for (; v != NULL; v = conf_value_next(v)) {
 		struct conf_regex *re = conf_nwords(sc->ld, v->e, 1, 1) ? conf_regex(sc->ld, v->e, v->e->words[0].s) : NULL;

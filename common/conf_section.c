@@ -58,8 +58,11 @@ static void check_sect(struct load *ld, struct sect *s)
 		s->bad = true;
 		return;
 	}
-	if (!s->file->main && (s->kind == SECT_weir || s->kind == SECT_admin || s->kind == SECT_defaults))
+	if (!s->file->main && (s->kind == SECT_weir || s->kind == SECT_admin || s->kind == SECT_defaults)) {
 		conf_sect_error(ld, s, "stands only in the main file, %s, not in included ones", ld->files[0]->name);
+		s->bad = true;
+		return;
+	}
 	if (def->area[0] != '\0')
 		conf_sect_error(ld, s, "not built yet: it comes with %s", def->area);
 	struct span key = s->name.n > 0 ? s->name : SPAN("-");

@@ -238,6 +238,9 @@ static void read_check_status(struct scope *sc, struct conf_upstream *u)
 		else
 			conf_expected(sc->ld, at.v->e, "statuses such as 200, 2xx or 200-399", w, NULL);
 	}
+	if (conf_is_off(sc, OPT_upstream_check_status))
+		conf_error(sc->ld, conf_value(sc, OPT_upstream_check_status)->e,
+			   "without any status no server would ever be up");
 }
 
 static void read_check_words(struct scope *sc, struct conf_upstream *u)
@@ -254,6 +257,8 @@ static void read_check_words(struct scope *sc, struct conf_upstream *u)
 		if (!ok)
 			conf_expected(sc->ld, e, "a path that begins with /", w, NULL);
 		u->check_path = w->s;
+	} else {
+		u->check_path = SPAN("/");
 	}
 	w = conf_word(sc, OPT_upstream_check_host, &e);
 	if (w != NULL) {

@@ -109,21 +109,15 @@ static void close_foreign(struct master *m, const struct child *c, int control)
 
 static void reset_signals(void)
 {
-	static const int ours[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
+	/* Orders come from the master alone: a terminal or a supervisor signals the whole group, `kill` by name everybody. */
+	static const int masters[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ };
 	struct sigaction sa = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
-	for (unsigned i = 0; i < ARRAY_LEN(ours); i++)
-		sigaction(ours[i], &sa, NULL);
-	/* These are for the master. A terminal sends them to the whole group, and `kill` by name to everybody. */
+	sigaction(SIGCHLD, &sa, NULL);
 	sa.sa_handler = SIG_IGN;
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
-	sigaction(SIGUSR1, &sa, NULL);
-	sigaction(SIGUSR2, &sa, NULL);
-	sigaction(SIGQUIT, &sa, NULL);
-	sigaction(SIGPIPE, &sa, NULL);
-	sigaction(SIGXFSZ, &sa, NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(masters); i++)
+		sigaction(masters[i], &sa, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

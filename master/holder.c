@@ -155,6 +155,18 @@ static pid_t parent_of(pid_t pid)
 	return parent;
 }
 
+/* A program by its own name: folders would crowd out what follows. */
+static const char *without_folder(const char *cmdline)
+{
+	const char *end = cmdline + strcspn(cmdline, " "), *p = end;
+
+	if (cmdline[0] != '/')
+		return cmdline;
+	while (p > cmdline && p[-1] != '/')
+		p--;
+	return p;
+}
+
 static bool is_orphan(pid_t pid, const char *cmdline)
 {
 	char parent[64];
@@ -185,7 +197,7 @@ static void judge(struct search *s, pid_t pid)
 	s->stranger |= !orphan;
 	if (s->out->pid == 0) {
 		s->out->pid = pid;
-		log_esc(s->out->name, sizeof(s->out->name), span_of(cmdline));
+		log_esc(s->out->name, sizeof(s->out->name), span_of(without_folder(cmdline)));
 	}
 }
 

@@ -60,7 +60,7 @@ static int no_request(FILE *out, const char *why)
 static const char *cut_ask(const char *request, struct ask *a)
 {
 	struct span rest = span_trim(span_of(request)), url;
-	char host[256];
+	char host[256 + URI_V6_ROOM];
 	size_t n = 0;
 
 	a->method = span_cut(&rest, ' ');
@@ -79,7 +79,7 @@ static const char *cut_ask(const char *request, struct ask *a)
 		n++;
 	a->authority = span_make(url.p, n);
 	a->target = span_make(url.p + n, url.n - n);
-	if (n == 0 || n > sizeof(host) || uri_host(a->authority, host, &a->port) == 0)
+	if (n == 0 || n > sizeof(host) - URI_V6_ROOM || uri_host(a->authority, host, &a->port) == 0)
 		return "the URL has no valid host";
 	if (a->port == 0)
 		a->port = a->scheme.n == 5 ? 443 : 80;

@@ -146,7 +146,7 @@ static void worker_drain(struct worker *w, uint64_t ms)
 		return;
 	w->env.draining = true;
 	for (unsigned i = 0; i < w->nacceptors; i++)
-		acceptor_stop(&w->acceptors[i]);
+		acceptor_close(&w->acceptors[i]);
 	down_drain(&w->down, DRAIN_GRACE_MS < ms ? DRAIN_GRACE_MS : ms);
 	if (ms)
 		timer_set(&w->loop.wheel, &w->drain_end, w->loop.now_ms + ms);

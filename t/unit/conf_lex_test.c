@@ -117,7 +117,8 @@ START_TEST(attributes)
 	ck_assert_uint_eq(c->routes[0]->split[0].weight, 3);
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u wieght=3\n[upstream u]\nserver = a\n", 4, "did you mean weight=N");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a wait=1\n", 6, "unknown attribute \"wait\"");
-	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a weight=1 weight=2\n", 6, "weight stands twice");
+	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a weight=1 weight=2\n", 6,
+		"weight stands twice");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a weight\n", 6, "got no value");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a backup=1\n", 6, "backup takes no value");
 	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = a name=\"a b\"\n", 6, "name=NAME");
@@ -131,7 +132,8 @@ START_TEST(lines)
 
 	bed_init(&bed);
 	/* Indents join nothing, empty sections count, CR LF is a line end, a BOM is none of the text. */
-	const struct conf *c = bed_good(&bed, "\xef\xbb\xbf; first\r\n  [listen l] ; comment\r\n\tbind = 127.0.0.1:1\r\n\r\n"
+	const struct conf *c = bed_good(&bed, "\xef\xbb\xbf; first\r\n  [listen l] ; comment\r\n"
+					"\tbind = 127.0.0.1:1\r\n\r\n"
 		"[defaults route]# comment\r\n[route r]\n    respond = 200 a\n        \n   # x = y\n  ; z\n"
 		"  path = /a:b\n\n\n[upstream u]\n server = a\n[policy empty]\n[route r2]\nuse = empty\nrespond = 201");
 	ck_assert_uint_eq(c->nroutes, 2);
@@ -169,7 +171,8 @@ START_TEST(bytes)
 		{ "\xc0\x80", 2, "byte 0xc0" }, { "\xed\xa0\x80", 3, "byte 0xed" }, { "\xe2\x82", 2, "byte 0xe2" },
 		{ "\xf4\x90\x80\x80", 4, "byte 0xf4" }, { "\x80", 1, "byte 0x80" }, { "\xf0\x80\x80\x80", 4, "byte 0xf0" },
 	};
-	static const char *const good[] = { "\xc2\x80", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf" };
+	static const char *const good[] = { "\xc2\x80", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf",
+					   "\xed\x9f\xbf" };
 	char text[200];
 
 	bed_init(&bed);
@@ -262,9 +265,11 @@ START_TEST(outside_values_in_lists)
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nhost = \"${env:CONF_HOSTS}\"\n", 5, "got \"${env:CONF_HOSTS}\"");
 	bed_bad(&bed, LISTEN "[route r]\nrespond = 200\nhost = x.${env:CONF_HOSTS}\n", 5, "got \"x.${env:CONF_HOSTS}\"");
 	setenv("CONF_SERVER", "a:80 weight=2", 1);
-	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = ${env:CONF_SERVER}\n", 6, "got \"${env:CONF_SERVER}\"");
+	bed_bad(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = ${env:CONF_SERVER}\n", 6,
+		"got \"${env:CONF_SERVER}\"");
 	setenv("CONF_SERVER", "a:80", 1);
-	c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\nserver = ${env:CONF_SERVER} weight=${env:CONF_W:-3}\n");
+	c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n[upstream u]\n"
+		     "server = ${env:CONF_SERVER} weight=${env:CONF_W:-3}\n");
 	ck_span_eq(c->upstreams[0]->servers[0].text, "a:80");
 	ck_assert_uint_eq(c->upstreams[0]->servers[0].weight, 3);
 	bed_fini(&bed);
@@ -275,7 +280,8 @@ START_TEST(header_values_from_outside)
 {
 	bed_init(&bed);
 	setenv("CONF_TOKEN", "a$host", 1);
-	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\nrequest_header = X-Token: ${env:CONF_TOKEN} $host\n"
+	const struct conf *c = bed_good(&bed, LISTEN "[route r]\nupstream = u\n"
+					"request_header = X-Token: ${env:CONF_TOKEN} $host\n"
 		"[upstream u]\nserver = a\n");
 	const struct conf_edit *e = &c->routes[0]->request_edits[0];
 	ck_span_eq(e->value->parts[0].text, "a$host ");
@@ -289,5 +295,6 @@ START_TEST(header_values_from_outside)
 }
 END_TEST
 
-UNIT("conf_lex", text_to_the_end_of_the_line, quotes, words_and_lists, attributes, lines, bytes, headings, outside_values,
+UNIT("conf_lex", text_to_the_end_of_the_line, quotes, words_and_lists, attributes, lines, bytes, headings,
+     outside_values,
      outside_values_in_lists, header_values_from_outside)

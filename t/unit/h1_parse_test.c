@@ -507,6 +507,30 @@ static const struct bad_case bad_responses[] = {
 	B("HTTP/1.1 304 No\r\nContent-Length: a\r\n" END, LENGTH),
 };
 
+static void told_idle(const char *value, bool has, unsigned seconds)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), OK "Content-Length: 0\r\n%s\r\n", value);
+	response(METHOD_GET, text);
+	ck_assert_msg(got.wire.has_idle == has && got.wire.idle_s == seconds, "%s: %d %u", value, got.wire.has_idle,
+		      got.wire.idle_s);
+	ck_assert_str_eq(fields(), "");
+}
+
+START_TEST(reads_how_long_an_idle_connection_is_kept)
+{
+	told_idle("", false, 0);
+	told_idle("Keep-Alive: timeout=5, max=100\r\n", true, 5);
+	told_idle("Keep-Alive: max=100 , Timeout = 5\r\nConnection: keep-alive\r\n", true, 5);
+	told_idle("Keep-Alive: timeout=0\r\n", true, 0);
+	told_idle("Keep-Alive: timeout=4000000000\r\n", true, 86400);
+	told_idle("Keep-Alive: 300\r\n", false, 0);
+	told_idle("Keep-Alive: timeout, timeout=, timeout=-1, timeout=5s, timeout=99999999999999999999\r\n", false, 0);
+	told_idle("Keep-Alive:\r\n", false, 0);
+}
+END_TEST
+
 START_TEST(refuses_responses)
 {
 	check_bad(CODEC_RESPONSE, bad_responses, sizeof(bad_responses) / sizeof(bad_responses[0]));
@@ -534,4 +558,4 @@ END_TEST
 UNIT("h1_parse", reads_a_request, stops_at_the_end_of_the_head, waits_for_the_rest, decides_the_request_body,
      reads_the_connection, reads_expectations, target_wins_over_host, drops_disguised_fields, refuses_requests,
      refuses_every_control_byte, limits, long_field_past_the_scan, survives_no_memory, reads_a_response,
-     responses_without_body, refuses_responses, trailers)
+     responses_without_body, reads_how_long_an_idle_connection_is_kept, refuses_responses, trailers)

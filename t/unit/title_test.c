@@ -24,9 +24,11 @@ static char **lay_out(void)
 	return argv;
 }
 
+static char **args;		/* lives as long as the process, as in main() */
+
 START_TEST(keeps_arguments_and_environment)
 {
-	char **args = title_init(3, lay_out());
+	args = title_init(3, lay_out());
 
 	title_set("weir: master");
 	ck_assert_str_eq(area, "weir: master");
@@ -42,7 +44,7 @@ END_TEST
 
 START_TEST(cuts_what_does_not_fit)
 {
-	title_init(3, lay_out());
+	args = title_init(3, lay_out());
 	title_set("weir: a title that is much longer than the memory of this command line");
 	ck_assert_int_eq(area[AREA_TEXT - 1], '\0');
 	ck_assert_int_eq(area[AREA_TEXT], '#');

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "worker/downstream/client_conn.h"
+#include "worker/http/h1_gather.h"
 
 #define RUN_MAX 64			/* steps in one go, so that one client does not starve the others */
 #define TRAILERS_MAX 8192
@@ -259,55 +260,6 @@ void client_batch_taken(struct client *c)
 	c->msg->batch_used = 0;
 }
 
-static bool take_trailers(struct client *c, struct span text)
-{
-	struct arena *a = &c->x->arena;
-	struct head *h = arena_alloc(a, sizeof(*h));
-	char *p = arena_bytes(a, text.n);
-
-	if (h == NULL || p == NULL)
-		return false;
-	memcpy(p, text.p, text.n);
-	head_init(h, a);
-	if (h1_parse_trailers(h, p, text.n) != H1_GOOD)
-		return false;
-	c->msg->batch.trailers = h;
-	return true;
-}
-
-/* Fills the message's batch from the input. False: the bytes are bad. */
-static bool gather(struct client *c)
-{
-	struct batch *b = &c->msg->batch;
-	struct span in = c->in ? buf_span(c->in) : SPAN("");
-	size_t off = 0, used;
-	struct span data;
-
-	batch_init(b);
-	while (!batch_full(b) && !b->last) {
-		switch (h1_body_feed(&c->body, in.p + off, in.n - off, TRAILERS_MAX, &used, &data)) {
-		case H1B_RC_DATA:
-			batch_add(b, data);
-			break;
-		case H1B_RC_TRAILERS:
-			if (!take_trailers(c, data))
-				return false;
-			break;
-		case H1B_RC_END:
-			b->last = true;
-			break;
-		case H1B_RC_MORE:
-			c->msg->batch_used = off + used;
-			return true;
-		case H1B_RC_BAD:
-			return false;
-		}
-		off += used;
-	}
-	c->msg->batch_used = off;
-	return true;
-}
-
 /* A body that is no body: the exchange fails, and nothing after it is believed. */
 static void body_bad(struct client *c)
 {
@@ -323,7 +275,8 @@ static bool run_body(struct client *c)
 	struct batch *b = &c->msg->batch;
 	enum take t;
 
-	if (!gather(c)) {
+	if (!h1_gather(&c->body, c->in ? buf_span(c->in) : SPAN(""), TRAILERS_MAX, &x->arena, b,
+		       &c->msg->batch_used)) {
 		body_bad(c);
 		return true;
 	}
@@ -358,6 +311,22 @@ static bool run_body(struct client *c)
 
 /* ---- what is left of an answered request ---- */
 
+/* True: there is more to read off. */
+static bool read_on(struct client *c)
+{
+	switch (input_read(c)) {
+	case GOT_BYTES:
+		return true;
+	case GOT_NOTHING:
+		return false;
+	case GOT_END:
+	case GOT_NO_ROOM:
+		client_close(c);
+		break;
+	}
+	return false;
+}
+
 static bool run_drain(struct client *c)
 {
 	struct span in = c->in ? buf_span(c->in) : SPAN(""), data;
@@ -381,17 +350,7 @@ static bool run_drain(struct client *c)
 		client_close(c);
 		return false;
 	}
-	switch (input_read(c)) {
-	case GOT_BYTES:
-		return true;
-	case GOT_NOTHING:
-		return false;
-	case GOT_END:
-	case GOT_NO_ROOM:
-		client_close(c);
-		break;
-	}
-	return false;
+	return read_on(c);
 }
 
 static bool run_linger(struct client *c)
@@ -404,17 +363,7 @@ static bool run_linger(struct client *c)
 		client_close(c);
 		return false;
 	}
-	switch (input_read(c)) {
-	case GOT_BYTES:
-		return true;
-	case GOT_NOTHING:
-		return false;
-	case GOT_END:
-	case GOT_NO_ROOM:
-		client_close(c);
-		break;
-	}
-	return false;
+	return read_on(c);
 }
 
 static bool run_step(struct client *c)

@@ -198,7 +198,8 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 }
 
 /* Frames of unknown types are asked for only so that on_begin_frame() counts them. */
-static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *p, size_t n, void *owner)
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *p, size_t n,
+			      void *owner)
 {
 	(void)session, (void)hd, (void)p, (void)n, (void)owner;
 	return 0;

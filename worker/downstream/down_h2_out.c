@@ -126,7 +126,8 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 
 	(void)owner;
-	if (frame->hd.type == NGHTTP2_HEADERS && s && error != NGHTTP2_ERR_STREAM_CLOSED && error != NGHTTP2_ERR_STREAM_CLOSING)
+	if (frame->hd.type == NGHTTP2_HEADERS && s && error != NGHTTP2_ERR_STREAM_CLOSED &&
+	    error != NGHTTP2_ERR_STREAM_CLOSING)
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_INTERNAL_ERROR);
 	return 0;
 }

@@ -278,11 +278,9 @@ static void target_line(struct alog *a, struct target *t, struct exchange *x, co
 
 static const struct conf_access_log *nearest(const struct exchange *x)
 {
-	if (x->route != NULL && x->route->access_log != NULL)
-		return x->route->access_log;
-	if (x->listen != NULL && x->listen->access_log != NULL)
-		return x->listen->access_log;
-	return x->env->conf->general.access_log;
+	const struct conf *c = x->env->conf;
+
+	return x->listen != NULL ? conf_access_log(c, x->route, x->listen) : c->general.access_log;
 }
 
 void alog_exchange(struct alog *a, struct exchange *x)

@@ -14,7 +14,7 @@
 
 static bool same_authority(struct span a, struct span b)
 {
-	char x[HOST_MAX], y[HOST_MAX];
+	char x[HOST_MAX + URI_V6_ROOM], y[HOST_MAX + URI_V6_ROOM];
 	uint16_t px, py;
 	size_t nx, ny;
 

@@ -10,6 +10,7 @@
 #include "worker/http/h1_fields.h"
 
 #define OPTIONS_MAX 32			/* connection options: what they cost is options times fields */
+#define IDLE_MAX 86400			/* seconds */
 
 static enum h1_bad connection(struct h1_fields *x, struct span name, struct span value)
 {
@@ -38,6 +39,20 @@ static enum h1_bad connection(struct h1_fields *x, struct span name, struct span
 	return head_add_known(x->h, HDR_CONNECTION, name, value) ? H1_GOOD : H1_BAD_MEMORY;
 }
 
+/* "timeout=5, max=100" (RFC 2068 19.7.1.1). Advice: what is not understood is passed over. */
+static void keep_alive(struct h1_fields *x, struct span value)
+{
+	while (value.n > 0) {
+		struct span param = span_cut(&value, ','), name = span_trim(span_cut(&param, '='));
+		uint64_t s;
+
+		if (!span_caseeq(name, SPAN("timeout")) || !span_u64(span_trim(param), &s))
+			continue;
+		x->has_idle = true;
+		x->idle_s = s < IDLE_MAX ? (uint32_t)s : IDLE_MAX;
+	}
+}
+
 static enum h1_bad content_length(struct h1_fields *x, struct span value)
 {
 	if (x->has_length)
@@ -61,6 +76,9 @@ static enum h1_bad wire_field(struct h1_fields *x, enum hdr_id id, struct span n
 			return H1_BAD_CODING;
 		x->has_coding = true;
 		x->coding = raw;
+		return H1_GOOD;
+	case HDR_KEEP_ALIVE:
+		keep_alive(x, value);
 		return H1_GOOD;
 	case HDR_UPGRADE:
 		if (x->h->upgrade_to.n == 0)

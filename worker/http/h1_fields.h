@@ -14,6 +14,8 @@ struct h1_fields {
 	bool has_length, has_coding;
 	bool close, keep_alive, upgrade;	/* connection options seen */
 	bool strip;			/* Connection named fields that must go */
+	bool has_idle;			/* Keep-Alive told a timeout */
+	uint32_t idle_s;
 	unsigned count, options;
 	uint64_t length;
 	struct span coding;		/* Transfer-Encoding's value with its blanks */

@@ -176,6 +176,8 @@ static void set_length(struct head *h, uint64_t length)
 static void connection_state(const struct h1_fields *x, struct h1_wire *w)
 {
 	w->close = x->close;
+	w->has_idle = x->has_idle;
+	w->idle_s = x->idle_s;
 	w->keep_alive = !x->close && (x->h->proto == PROTO_HTTP11 || x->keep_alive);
 }
 

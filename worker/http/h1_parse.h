@@ -44,6 +44,8 @@ enum h1_rc h1_scan_head(struct h1_scan *s, const char *p, size_t n, size_t max, 
 struct h1_wire {
 	bool keep_alive;		/* may be used again after this message */
 	bool close;			/* "Connection: close" stood there */
+	bool has_idle;			/* the peer said how long it keeps an idle connection ("Keep-Alive: timeout=N") */
+	uint32_t idle_s;		/* that, in seconds; cut to a day */
 };
 
 /* head: the bytes h1_scan_head measured, already in h->arena, writable. On H1_GOOD h is filled: target parsed, host set, framing

@@ -167,9 +167,14 @@ static size_t host_v6(struct span s, char *out, uint16_t *port)
 	text[n - 2] = '\0';
 	if (inet_pton(AF_INET6, text, &addr) != 1)
 		return 0;
-	for (size_t i = 0; i < n; i++)
-		out[i] = (char)ascii_lower((unsigned char)s.p[i]);
-	return n;
+	/* One spelling, whatever the client's: routes name the canonical one. */
+	if (inet_ntop(AF_INET6, &addr, text, sizeof(text)) == NULL)
+		return 0;
+	n = strlen(text);
+	out[0] = '[';
+	memcpy(out + 1, text, n);
+	out[n + 1] = ']';
+	return n + 2;
 }
 
 size_t uri_host(struct span s, char *out, uint16_t *port)
@@ -202,7 +207,7 @@ bool uri_parse_authority(struct head *h)
 	h->host = span_make(NULL, 0);
 	if (a.n == 0)
 		return true;
-	out = arena_bytes(h->arena, a.n);
+	out = arena_bytes(h->arena, a.n + URI_V6_ROOM);
 	if (!out)
 		return false;
 	n = uri_host(a, out, &h->port);

@@ -24,7 +24,9 @@ bool uri_parse_authority(struct head *h);
  * %HH, NUL or control bytes (raw or escaped %00), a dot segment above the root, bytes above 126. */
 size_t uri_normalise(struct span path, char *out);
 
-/* Normalises a host: lower case, no final dot; `port` gets the number, 0 for none. out needs s.n bytes. 0: bad. */
+#define URI_V6_ROOM 48
+/* Normalises a host: lower case, no final dot, IPv6 in its canonical spelling; `port` gets the number, 0 for none. out needs
+ * s.n + URI_V6_ROOM bytes. 0: bad. */
 size_t uri_host(struct span s, char *out, uint16_t *port);
 
 /* True when path lies at or below prefix on a segment border: /api has /api and /api/x, not /apix. "/api/" means "/api". */

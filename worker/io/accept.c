@@ -14,6 +14,7 @@
 #include "common/obj.h"
 
 #define BACKOFF_MS 100
+#define CLOSE_BATCH 65536		/* the longest queue there is */
 #define WARN_EVERY_MS 60000
 
 static void apply(struct acceptor *a, bool pause)
@@ -118,6 +119,18 @@ static void on_event(struct watch *w, uint32_t events)
 		if (a->magic != ACCEPT_MAGIC || a->paused || !accept_one(a))
 			return;
 	}
+}
+
+void acceptor_close(struct acceptor *a)
+{
+	OBJ_CHECK(a, ACCEPT_MAGIC);
+	if (a->off)
+		return;
+	for (unsigned i = 0; i < CLOSE_BATCH && accept_one(a); i++)
+		;
+	acceptor_stop(a);
+	close(a->fd);
+	a->fd = -1;
 }
 
 bool acceptor_init(struct acceptor *a, struct loop *l, int fd, bool shared, accept_fn *on_conn, void *owner)

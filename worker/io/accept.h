@@ -48,5 +48,8 @@ void acceptor_fini(struct acceptor *a);	/* the descriptor stays open: it is the 
 void acceptor_update(struct acceptor *a);
 /* Stops accepting for good. */
 void acceptor_stop(struct acceptor *a);
+/* Takes what is queued, stops for good and closes this process's descriptor, so that the kernel refuses whom nobody would
+ * serve. */
+void acceptor_close(struct acceptor *a);
 
 #endif

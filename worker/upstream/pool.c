@@ -60,13 +60,21 @@ struct up *pool_get(struct pool *p, struct server *s, bool probe)
 	return NULL;
 }
 
+/* How long it may rest, 0: for ever. */
+static uint64_t idle_limit(const struct up *u)
+{
+	uint64_t ms = (uint64_t)u->server->group->conf->keepalive_timeout;
+
+	return u->idle_ms != 0 && (ms == 0 || u->idle_ms < ms) ? u->idle_ms : ms;
+}
+
 void pool_put(struct pool *p, struct up *u)
 {
 	struct server *s = u->server;
 
 	(void)p;
 	up_set_state(u, UP_IDLE);
-	conn_deadline(&u->conn, (uint64_t)s->group->conf->keepalive_timeout);
+	conn_deadline(&u->conn, idle_limit(u));
 	if (s->nidle > s->group->conf->keepalive)
 		up_destroy(list_entry(list_last(&s->idle), struct up, node));
 }

@@ -70,6 +70,7 @@ struct up {
 	bool body_open;			/* the request's last batch was not given yet */
 	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
 	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
+	uint64_t idle_ms;		/* how long the connection may rest in the pool as far as the server said, 0: it did not */
 	unsigned serial;		/* counts requests on this connection */
 	unsigned interims;		/* seen for this request; bounded */
 	uint64_t wait_ms;		/* since when an answer's head is waited for; 0: not yet */

@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "common/obj.h"
+#include "worker/http/h1_gather.h"
 #include "worker/upstream/pool.h"
 #include "worker/upstream/up_conn.h"
 
 #define UP_HEAD_MAX 32768	/* of an answer */
+#define IDLE_MARGIN_MAX_MS 1000	/* given up of the time that a server keeps an idle connection */
 #define UP_INTERIM_MAX 16	/* 1xx answers to one request */
 #define UP_RUN_MAX 16		/* batches in one go, so that one fast server does not starve the others */
 
@@ -185,12 +187,21 @@ static bool input_read(struct up *u)
 	return true;
 }
 
+/* A request must not meet a server that is just hanging up: one that may not be repeated would be lost. */
+static uint64_t idle_ms(const struct h1_wire *w)
+{
+	uint64_t ms = (uint64_t)w->idle_s * 1000;
+
+	return ms - (ms / 4 < IDLE_MARGIN_MAX_MS ? ms / 4 : IDLE_MARGIN_MAX_MS);
+}
+
 static void head_came(struct up *u, const struct h1_wire *w)
 {
 	struct head *h = u->resp;
 
 	u->resp_head = true;
-	u->keep = w->keep_alive && h->body != BODY_CLOSE;
+	u->idle_ms = w->has_idle ? idle_ms(w) : 0;
+	u->keep = w->keep_alive && h->body != BODY_CLOSE && !(w->has_idle && w->idle_s == 0);
 	if (h->body == BODY_NONE)
 		u->resp_done = true;
 	else
@@ -258,55 +269,6 @@ static bool run_head(struct up *u)
 	return false;
 }
 
-static bool take_trailers(struct up *u, struct span text)
-{
-	struct arena *a = u->resp->arena;
-	struct head *h = arena_alloc(a, sizeof(*h));
-	char *p = arena_bytes(a, text.n);
-
-	if (h == NULL || p == NULL)
-		return false;
-	memcpy(p, text.p, text.n);
-	head_init(h, a);
-	if (h1_parse_trailers(h, p, text.n) != H1_GOOD)
-		return false;
-	u->batch.trailers = h;
-	return true;
-}
-
-/* Fills u->batch from the input. False: the bytes are bad. */
-static bool gather(struct up *u)
-{
-	struct span in = u->in ? buf_span(u->in) : SPAN("");
-	size_t off = 0, used;
-	struct span data;
-
-	batch_init(&u->batch);
-	while (!batch_full(&u->batch)) {
-		switch (h1_body_feed(&u->body, in.p + off, in.n - off, UP_HEAD_MAX, &used, &data)) {
-		case H1B_RC_DATA:
-			batch_add(&u->batch, data);
-			break;
-		case H1B_RC_TRAILERS:
-			if (!take_trailers(u, data))
-				return false;
-			break;
-		case H1B_RC_END:
-			u->batch.last = true;
-			u->batch_used = off + used;
-			return true;
-		case H1B_RC_MORE:
-			u->batch_used = off + used;
-			return true;
-		case H1B_RC_BAD:
-			return false;
-		}
-		off += used;
-	}
-	u->batch_used = off;
-	return true;
-}
-
 void up_h1_taken(struct up *u)
 {
 	u->held = false;
@@ -321,7 +283,8 @@ static bool run_body(struct up *u)
 	unsigned serial = u->serial;
 	enum take t;
 
-	if (!gather(u)) {
+	if (!h1_gather(&u->body, u->in ? buf_span(u->in) : SPAN(""), UP_HEAD_MAX, u->resp->arena, &u->batch,
+		       &u->batch_used)) {
 		up_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
