@@ -326,6 +326,23 @@ def life(t, weir, one):
             c.sock.close()
 
 
+def cuts(t, weir):
+    with t.case('a client that leaves after any byte of a script harms nobody'):
+        c = H2Client(weir.port, greet=False)
+        script = PREFACE + c.settings_frame({}) + frame(
+            HEADERS, END_HEADERS, 1, c.block(fields('POST', '/digest', [('content-length', '5')]))) + frame(
+            DATA, END_STREAM, 1, b'hello') + frame(
+            HEADERS, END_HEADERS | END_STREAM, 3, c.block(fields(path='/bytes/70000'))) + frame(RST_STREAM, 0, 3, b'\0' * 4)
+        c.kill()
+        for n in range(1, len(script) + 1):
+            with H2Client(weir.port, greet=False) as c:
+                c.send(script[:n])
+                if n % 3 == 0:
+                    c.read(0.001)
+        with H2Client(weir.port) as c:
+            equal(c.fetch(path='/hello').text, 'hello', 'another client')
+
+
 def drain(t, weir, gate):
     with t.case('on a stop the client is told in two steps, and its last stream is answered'):
         with H2Client(weir.port) as c:
@@ -355,5 +372,6 @@ with Story('HTTP/2 clients', deadline=280) as t:
     windows(t, weir, one)
     malformed(t, weir, one)
     life(t, weir, one)
+    cuts(t, weir)
     one.handler = gate
     drain(t, weir, gate)

@@ -204,8 +204,8 @@ START_TEST(trailers)
 
 	all(rows, sizeof(rows) / sizeof(rows[0]), true);
 	start();
-	ck_assert_str_eq(answer(BODY_LENGTH, true, 123, 200, false),
-			 ":status=200|date=now|Server=one|content-length=123|");
+	ck_assert_int_eq(map((const char *[]){ "x-sum", "1", "authorization", "x", "content-length", "4", "host", "a",
+					       NULL },
 			     true, true, 4096), H2_GOOD);
 	ck_assert_uint_eq(head.nfields, 1);
 	arena_fini(&arena);

@@ -445,9 +445,8 @@ void h2_run(struct client *c)
 	}
 	if (c->in && buf_len(c->in) == 0)
 		buf_put(&c->env->bufs, &c->in);
-	if (reads == READS_MAX)
-		h2_later(h);
 	h2_work(h);
-	if (reads == READS_MAX && c->h2 == h)
+	/* Reading stopped for its fair share, or for output that is written now: the kernel will not tell again. */
+	if (c->h2 == h && !h->failed && (c->conn.can_read || c->conn.hup) && !h2_out_full(h))
 		h2_later(h);
 }
