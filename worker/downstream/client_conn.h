@@ -76,6 +76,11 @@ extern const struct side_ops client_side;
 
 /* The one setter. */
 void client_set_state(struct client *c, enum client_state s);
+/* An exchange for a request that came over this connection, whichever version: what it must know of the transport is filled in.
+ * NULL: no memory. */
+struct exchange *client_exchange(struct client *c, const struct side_ops *side, void *side_owner);
+/* Of the transport, whatever a request says. */
+struct span client_scheme(const struct client *c);
 /* Make it so: the deadline that the state asks for. */
 void client_set_deadline(struct client *c);
 /* Closes and buries. No exchange may be left. */

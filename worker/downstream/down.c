@@ -38,6 +38,25 @@ void client_set_state(struct client *c, enum client_state s)
 	c->since_ms = c->env->loop->now_ms;
 }
 
+struct exchange *client_exchange(struct client *c, const struct side_ops *side, void *side_owner)
+{
+	struct exchange *x = exchange_new(c->env, side, side_owner);
+
+	if (x == NULL)
+		return NULL;
+	c->requests++;
+	x->listen = c->listen;
+	x->peer = c->peer;
+	x->local_port = c->local_port;
+	return x;
+}
+
+struct span client_scheme(const struct client *c)
+{
+	(void)c;
+	return SPAN("http");
+}
+
 /* Milliseconds left of an absolute limit that began with the state; 0 means none, so never 0. */
 static uint64_t left_of(const struct client *c, int64_t limit)
 {

@@ -78,16 +78,12 @@ static struct span first_line(struct span text)
 
 static struct exchange *client_begin(struct client *c)
 {
-	struct exchange *x = exchange_new(c->env, &client_side, c);
+	struct exchange *x = client_exchange(c, &client_side, c);
 	struct message *m;
 
 	if (x == NULL)
 		return NULL;
-	c->requests++;
 	c->x = x;
-	x->listen = c->listen;
-	x->peer = c->peer;
-	x->local_port = c->local_port;
 	m = arena_zalloc(&x->arena, sizeof(*m));
 	must(m != NULL);		/* the arena is empty, its limit far larger */
 	c->msg = m;
@@ -161,7 +157,7 @@ static void take_head(struct client *c, size_t len)
 		client_refuse(c, refusal(bad), h1_bad_text(bad));
 		return;
 	}
-	x->req.scheme = SPAN("http");
+	x->req.scheme = client_scheme(c);
 	if (x->req.body != BODY_NONE) {
 		c->body_open = true;
 		h1_body_init(&c->body, x->req.body, x->req.length);

@@ -91,23 +91,19 @@ void h2_stream_head(struct h2_stream *s, bool end)
 {
 	struct h2 *h = s->h2;
 	struct client *c = h->client;
-	struct exchange *x = exchange_new(c->env, &h2_side, s);
+	struct exchange *x = client_exchange(c, &h2_side, s);
 
 	if (x == NULL) {
 		h2_fail(h, NGHTTP2_INTERNAL_ERROR, REASON_NO_MEMORY);
 		return;
 	}
-	c->requests++;
 	s->x = x;
 	s->fresh = true;
 	s->ended = end;
-	x->listen = c->listen;
-	x->peer = c->peer;
-	x->local_port = c->local_port;
 	s->bad = map_block(s, &x->req, false, end);
 	h2_block_fini(h);
 	s->no_body = x->req.method == METHOD_HEAD;
-	x->req.scheme = SPAN("http");
+	x->req.scheme = client_scheme(c);
 	if (x->req.method_text.n && x->req.target.n)
 		x->request_line = arena_join(&x->arena, (struct span[]){ x->req.method_text, SPAN(" "), x->req.target,
 									 SPAN(" HTTP/2") }, 4);
