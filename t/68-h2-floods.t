@@ -149,6 +149,7 @@ with Story('floods of HTTP/2 frames', deadline=280) as t:
         with t.case('%s: the connection ends, the worker is as it was, others are served' % what):
             cpu = cpu_seconds(pid)
             code = run(weir, make)
+            t.note('%s: code %s' % (what, code))
             # A reset by the kernel may overtake the GOAWAY where the flood went on.
             isin(code, codes + (None,), 'code of the GOAWAY')
             began = time.monotonic()
