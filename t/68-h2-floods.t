@@ -55,6 +55,15 @@ def made_you_reset(bad):
     return make
 
 
+def malformed(c):
+    """Requests of a method alone."""
+    out = b''
+    for _ in range(200):
+        s, c.next = c.next, c.next + 2
+        out += frame(HEADERS, END_HEADERS | END_STREAM, s, b'\x82')
+    return out
+
+
 def endless_block(payload):
     def make(c):
         if not hasattr(c, 'begun'):
@@ -84,10 +93,9 @@ FLOODS = [
      (ENHANCE_YOUR_CALM, STREAM_CLOSED, PROTOCOL_ERROR)),
     ('PRIORITY of 4 bytes', made_you_reset(lambda s: frame(PRIORITY, 0, s, b'1234')),
      (ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR)),
-    ('malformed requests', made_you_reset(lambda s: frame(HEADERS, END_HEADERS | END_STREAM, s + 20001, b'\x82')),
-     (ENHANCE_YOUR_CALM, PROTOCOL_ERROR, STREAM_CLOSED)),
-    ('CONTINUATION without end', endless_block(b'\x00\x01x\x01y' * 100), CALM + (INTERNAL_ERROR, PROTOCOL_ERROR)),
-    ('empty CONTINUATION', endless_block(b''), CALM + (INTERNAL_ERROR, PROTOCOL_ERROR)),
+    ('malformed requests', malformed, CALM),
+    ('CONTINUATION without end', endless_block(b'\x00\x01x\x01y' * 100), CALM),
+    ('empty CONTINUATION', endless_block(b''), CALM),
     ('SETTINGS', repeat(frame(SETTINGS, 0, 0, struct.pack('>HI', 4, 65535))), CALM),
     ('empty SETTINGS', repeat(frame(SETTINGS)), CALM),
     ('PING', repeat(frame(PING, 0, 0, b'12345678')), CALM),

@@ -85,7 +85,7 @@ static bool shared_init(struct down *d)
 	nghttp2_option_set_stream_reset_rate_limit(s->option, 1000, 33);
 #endif
 #ifdef HAVE_NGHTTP2_MAX_CONTINUATIONS
-	nghttp2_option_set_max_continuations(s->option, H2_CONTINUATIONS);
+	nghttp2_option_set_max_continuations(s->option, H2_CONTINUATIONS + 1);	/* our own limit comes first */
 #endif
 	d->h2 = s;
 	return true;
