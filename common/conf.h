@@ -91,6 +91,7 @@ struct conf_listen {
 	struct conf_bind *binds;
 	unsigned nbinds;
 	bool exclusive;
+	bool http2;
 	int redirect_https;		/* 0 no, else the port to name (443: none named) */
 	struct net *trusted;
 	unsigned ntrusted;

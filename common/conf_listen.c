@@ -124,6 +124,7 @@ void conf_fill_listen(struct scope *sc, struct conf_listen *l)
 		conf_error(sc->ld, mode->e, "not built yet: it comes with layer 4");
 	l->redirect_https = redirect_https(sc);
 	l->exclusive = conf_bool(sc, OPT_listen_exclusive) || l->redirect_https != 0;
+	l->http2 = conf_bool(sc, OPT_listen_http2);
 	l->trusted = conf_nets(sc, OPT_listen_trusted_proxies, &l->ntrusted);
 	l->client_ip_header = client_ip_header(sc);
 	l->proxy_protocol = (enum conf_proxy_protocol)conf_choice(sc, OPT_listen_proxy_protocol);

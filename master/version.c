@@ -10,6 +10,7 @@
 
 #include <ares.h>
 #include <gnu/libc-version.h>
+#include <nghttp2/nghttp2.h>
 #include <openssl/crypto.h>
 #include <pcre2.h>
 #include <seccomp.h>
@@ -41,6 +42,7 @@ void version_print(FILE *out)
 	fprintf(out, "PCRE2      %s\n", pcre);
 	fprintf(out, "OpenSSL    %s\n", OpenSSL_version(OPENSSL_VERSION_STRING));
 	fprintf(out, "c-ares     %s\n", ares_version(NULL));
+	fprintf(out, "nghttp2    %s\n", nghttp2_version(0)->version_str);
 	if (seccomp != NULL)
 		fprintf(out, "libseccomp %u.%u.%u\n", seccomp->major, seccomp->minor, seccomp->micro);
 #ifdef WEIR_INIH_VERSION

@@ -14,6 +14,7 @@ from weirtest import *
 CONF = '''
 [listen http]
 bind = 127.0.0.1:{port}
+http2 = no
 header_timeout = 1s
 body_timeout = 1s
 

@@ -1,6 +1,6 @@
 /*
- * client_conn.h - one HTTP/1 client connection, shared by the files of
- * worker/downstream: down_h1.c (input), down_h1_out.c (output), down.c (life).
+ * client_conn.h - one client connection, shared by the files of worker/downstream:
+ * down_h1.c (input), down_h1_out.c (output), down.c (life), down_h2*.c.
  *
  * Idle, it holds no buffer and no exchange. What belongs to one message in
  * flight lives in struct message, in the exchange's arena.
@@ -27,6 +27,7 @@ enum client_state {
 	CLIENT_HEAD,			/* a head is coming in */
 	CLIENT_BUSY,			/* an exchange is under way */
 	CLIENT_DRAIN,			/* answered; the rest of a short request body is read off */
+	CLIENT_H2,			/* speaks HTTP/2: see down_h2.h */
 	CLIENT_LINGER,			/* answered and shut; reading until the client has seen it */
 	CLIENT_DEAD
 };
@@ -72,12 +73,18 @@ struct client {
 	struct task later;		/* runs on in this turn */
 	struct exchange *x;
 	struct message *msg;		/* in x->arena */
+	struct h2 *h2;			/* CLIENT_H2; else NULL */
 };
 
 extern const struct side_ops client_side;
 
 /* The one setter. */
 void client_set_state(struct client *c, enum client_state s);
+/* An exchange for a request that came over this connection, whichever version: what it must know of the transport is filled in.
+ * NULL: no memory. */
+struct exchange *client_exchange(struct client *c, const struct side_ops *side, void *side_owner);
+/* Of the transport, whatever a request says. */
+struct span client_scheme(const struct client *c);
 /* Make it so: the deadline that the state asks for. */
 void client_set_deadline(struct client *c);
 /* Closes and buries. No exchange may be left. */
@@ -97,5 +104,24 @@ bool client_secure(struct client *c);
 void client_flush(struct client *c);
 /* Drops the bytes of a request batch that the exchange took. */
 void client_batch_taken(struct client *c);
+
+/* --- down_h2.c --- */
+struct h2;
+/* This connection speaks HTTP/2 from its first byte; bytes that were read already are still in c->in. Acts later in the turn.
+ * False: no memory, and nothing changed. */
+bool h2_start(struct client *c);
+/* Reads and acts until there is nothing more to do now. The client may be closed after it. */
+void h2_run(struct client *c);
+/* Acts on what is recorded, and writes. The same holds. */
+void h2_work(struct h2 *h);
+/* Milliseconds until h2_on_deadline() is due; 0: never. */
+uint64_t h2_deadline(const struct h2 *h);
+void h2_on_deadline(struct h2 *h);
+/* Tells the client in two steps to begin nothing more here; the connection ends with its last stream. */
+void h2_leave(struct h2 *h);
+/* Ends all streams for that reason and frees everything of HTTP/2; the client stays. */
+void h2_free(struct client *c, enum reason why);
+/* What connections share, made by the first of them. */
+void h2_shared_free(struct down *d);
 
 #endif

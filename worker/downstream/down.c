@@ -2,8 +2,8 @@
  * down.c - life of client connections: accept, events, deadlines, end.
  *
  * Called by the acceptors (down_accept), the loop (readiness, deadlines) and the
- * worker (drain, stop). What the bytes mean is down_h1.c's and down_h1_out.c's
- * business.
+ * worker (drain, stop). What the bytes mean is the business of down_h1*.c and
+ * down_h2*.c.
  */
 #include "worker/downstream/down.h"
 
@@ -13,6 +13,7 @@
 #include "common/obj.h"
 #include "common/panic.h"
 #include "worker/downstream/client_conn.h"
+#include "worker/downstream/down_h2.h"
 
 void down_init(struct down *d, struct env *e)
 {
@@ -21,12 +22,18 @@ void down_init(struct down *d, struct env *e)
 	d->ask_local = false;
 	for (unsigned i = 0; i < e->conf->nupstreams; i++)
 		d->ask_local |= e->conf->upstreams[i]->send_proxy != 0;
+	d->h2 = NULL;
 	slab_init(&d->clients, "client", sizeof(struct client));
+	slab_init(&d->h2s, "h2", sizeof(struct h2));
+	slab_init(&d->h2_streams, "h2_stream", sizeof(struct h2_stream));
 }
 
 void down_fini(struct down *d)
 {
 	slab_fini(&d->clients);
+	slab_fini(&d->h2s);
+	slab_fini(&d->h2_streams);
+	h2_shared_free(d);
 }
 
 void client_set_state(struct client *c, enum client_state s)
@@ -35,6 +42,26 @@ void client_set_state(struct client *c, enum client_state s)
 	must(c->state != CLIENT_DEAD);
 	c->state = (uint8_t)s;
 	c->since_ms = c->env->loop->now_ms;
+}
+
+struct exchange *client_exchange(struct client *c, const struct side_ops *side, void *side_owner)
+{
+	struct exchange *x = exchange_new(c->env, side, side_owner);
+
+	if (x == NULL)
+		return NULL;
+	c->requests++;
+	x->listen = c->listen;
+	x->tls = tls_of(&c->conn);
+	x->peer = c->peer;
+	x->local = &c->local;
+	x->local_port = c->local_port;
+	return x;
+}
+
+struct span client_scheme(const struct client *c)
+{
+	return c->listen->tls ? SPAN("https") : SPAN("http");
 }
 
 /* Milliseconds left of an absolute limit that began with the state; 0 means none, so never 0. */
@@ -78,6 +105,9 @@ void client_set_deadline(struct client *c)
 		else if (c->x->body_wanted && !c->held)
 			ms = (uint64_t)l->body_timeout;
 		break;
+	case CLIENT_H2:
+		ms = h2_deadline(c->h2);
+		break;
 	case CLIENT_DRAIN:
 	case CLIENT_LINGER:
 		ms = left_of(c, LINGER_MS);
@@ -103,6 +133,8 @@ void client_close(struct client *c)
 	struct env *e = c->env;
 
 	must(c->x == NULL);
+	if (c->h2)
+		h2_free(c, REASON_CLIENT_ABORT);
 	client_set_state(c, CLIENT_DEAD);
 	loop_cancel(&c->later);
 	conn_close(&c->conn);
@@ -139,6 +171,9 @@ static void client_on_deadline(struct conn *conn)
 		if (c->requests)
 			shm_count_reason(c->env->shm, REASON_IDLE_TIMEOUT);
 		client_close(c);
+		break;
+	case CLIENT_H2:
+		h2_on_deadline(c->h2);
 		break;
 	case CLIENT_DRAIN:
 	case CLIENT_LINGER:
@@ -182,6 +217,10 @@ static bool client_secured(struct client *c)
 	shm_count(shm, STAT_TLS_HANDSHAKES, 1);
 	if (tls_resumed(t))
 		shm_count(shm, STAT_TLS_RESUMED, 1);
+	if (tls_chose_h2(t) && !h2_start(c)) {
+		client_close(c);
+		return false;
+	}
 	c->since_ms = c->env->loop->now_ms;
 	client_set_deadline(c);
 	return true;
@@ -210,7 +249,9 @@ static void client_on_ready(struct conn *conn)
 	}
 	if (c->state == CLIENT_BUSY)
 		client_flush(c);
-	if (c->state != CLIENT_DEAD)
+	if (c->state == CLIENT_H2)
+		h2_run(c);
+	else if (c->state != CLIENT_DEAD)
 		client_run(c);
 	panic_note()->conn = 0;
 }
@@ -222,7 +263,9 @@ static void client_later(struct task *t)
 	OBJ_CHECK(c, CLIENT_MAGIC);
 	if (c->state == CLIENT_BUSY)
 		client_flush(c);
-	if (c->state != CLIENT_DEAD)
+	if (c->state == CLIENT_H2)
+		h2_run(c);
+	else if (c->state != CLIENT_DEAD)
 		client_run(c);
 }
 
@@ -304,6 +347,8 @@ void down_drain(struct down *d, uint64_t grace_ms)
 
 		if (c->state == CLIENT_IDLE || c->state == CLIENT_PROXY)
 			client_set_deadline(c);
+		else if (c->state == CLIENT_H2)
+			h2_leave(c->h2);
 	}
 }
 
@@ -314,6 +359,8 @@ void down_stop(struct down *d, enum reason why)
 
 		if (c->state == CLIENT_BUSY)
 			exchange_on_client_gone(c->x, why);
+		if (c->h2)
+			h2_free(c, why);
 		if (c->state != CLIENT_DEAD)
 			client_close(c);
 	}

@@ -11,10 +11,14 @@
 #include "worker/exchange/env.h"
 #include "worker/io/conn.h"
 
+struct h2_shared;
+
 /* Pools of this folder; owned by the worker, one per process. */
 struct down {
 	struct env *env;
 	struct slab clients;
+	struct slab h2s, h2_streams;
+	struct h2_shared *h2;		/* NULL until a client speaks it */
 	uint64_t next_id;
 	bool ask_local;			/* some server is told where clients connected to */
 };

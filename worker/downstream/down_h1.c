@@ -78,18 +78,12 @@ static struct span first_line(struct span text)
 
 static struct exchange *client_begin(struct client *c)
 {
-	struct exchange *x = exchange_new(c->env, &client_side, c);
+	struct exchange *x = client_exchange(c, &client_side, c);
 	struct message *m;
 
 	if (x == NULL)
 		return NULL;
-	c->requests++;
 	c->x = x;
-	x->listen = c->listen;
-	x->tls = tls_of(&c->conn);
-	x->peer = c->peer;
-	x->local = &c->local;
-	x->local_port = c->local_port;
 	m = arena_zalloc(&x->arena, sizeof(*m));
 	must(m != NULL);		/* the arena is empty, its limit far larger */
 	c->msg = m;
@@ -168,7 +162,7 @@ static void take_head(struct client *c, size_t len)
 		client_refuse(c, refusal(bad), h1_bad_text(bad));
 		return;
 	}
-	x->req.scheme = x->tls ? SPAN("https") : SPAN("http");
+	x->req.scheme = client_scheme(c);
 	if (x->req.body != BODY_NONE) {
 		c->body_open = true;
 		h1_body_init(&c->body, x->req.body, x->req.length);
@@ -178,29 +172,67 @@ static void take_head(struct client *c, size_t len)
 		client_set_deadline(c);
 }
 
-/* True: go on; false: wait for the loop. */
-static bool run_head(struct client *c)
+/* How a connection that speaks HTTP/2 from its first byte begins (RFC 9113 3.4). */
+static const struct span preface = { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24 };
+
+enum sniff { SNIFF_H1, SNIFF_MORE, SNIFF_H2 };
+
+static enum sniff sniff(const struct client *c)
+{
+	struct span in = buf_span(c->in);
+
+	if (c->requests || !c->listen->http2)
+		return SNIFF_H1;
+	if (in.n >= preface.n)
+		return span_starts(in, preface) ? SNIFF_H2 : SNIFF_H1;
+	return span_starts(preface, in) ? SNIFF_MORE : SNIFF_H1;
+}
+
+static void head_begun(struct client *c)
+{
+	if (c->state != CLIENT_IDLE)
+		return;
+	client_set_state(c, CLIENT_HEAD);
+	client_set_deadline(c);
+}
+
+/* What is in the buffer. True: something was done; false: more is needed. */
+static bool run_head_bytes(struct client *c)
 {
 	enum h1_bad bad;
 	size_t len;
 
-	if (c->in && buf_len(c->in)) {
-		switch (h1_scan_head(&c->scan, c->in->data + c->in->start, buf_len(c->in),
-				     (size_t)c->listen->max_header_size, &len, &bad)) {
-		case H1_DONE:
-			take_head(c, len);
-			return true;
-		case H1_BROKEN:
-			client_refuse(c, refusal(bad), h1_bad_text(bad));
-			return true;
-		case H1_MORE:
-			if (c->state == CLIENT_IDLE) {
-				client_set_state(c, CLIENT_HEAD);
-				client_set_deadline(c);
-			}
-			break;
-		}
+	switch (sniff(c)) {
+	case SNIFF_H2:
+		if (!h2_start(c))
+			client_refuse(c, REASON_NO_MEMORY, "no memory for an HTTP/2 connection");
+		return true;
+	case SNIFF_MORE:
+		head_begun(c);
+		return false;
+	case SNIFF_H1:
+		break;
 	}
+	switch (h1_scan_head(&c->scan, c->in->data + c->in->start, buf_len(c->in), (size_t)c->listen->max_header_size, &len,
+			     &bad)) {
+	case H1_DONE:
+		take_head(c, len);
+		return true;
+	case H1_BROKEN:
+		client_refuse(c, refusal(bad), h1_bad_text(bad));
+		return true;
+	case H1_MORE:
+		head_begun(c);
+		break;
+	}
+	return false;
+}
+
+/* True: go on; false: wait for the loop. */
+static bool run_head(struct client *c)
+{
+	if (c->in && buf_len(c->in) && run_head_bytes(c))
+		return true;
 	switch (input_read(c)) {
 	case GOT_BYTES:
 		return true;
@@ -353,6 +385,7 @@ static bool run_step(struct client *c)
 		return run_drain(c);
 	case CLIENT_LINGER:
 		return run_linger(c);
+	case CLIENT_H2:			/* h2_run() is queued */
 	case CLIENT_DEAD:
 		break;
 	}

@@ -299,7 +299,7 @@ const char *proto_name(enum proto p)
 	case PROTO_HTTP11:
 		return "HTTP/1.1";
 	case PROTO_HTTP2:
-		return "HTTP/2.0";
+		return "HTTP/2";
 	}
 	must_not_reach("unknown protocol");
 }

@@ -58,6 +58,8 @@ const char *tls_why(const struct tls *t);
 const char *tls_version(const struct tls *t);
 const char *tls_cipher(const struct tls *t);
 bool tls_resumed(const struct tls *t);
+/* ALPN settled on HTTP/2 (RFC 7301). */
+bool tls_chose_h2(const struct tls *t);
 struct span tls_sni(const struct tls *t);
 /* Which rules for client certificates it met; see struct tls_host. */
 unsigned tls_rules(const struct tls *t);

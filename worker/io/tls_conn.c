@@ -175,6 +175,15 @@ const char *tls_cipher(const struct tls *t)
 	return name != NULL ? name : "";
 }
 
+bool tls_chose_h2(const struct tls *t)
+{
+	const unsigned char *p;
+	unsigned n;
+
+	SSL_get0_alpn_selected(t->ssl, &p, &n);
+	return n == 2 && p[0] == 'h' && p[1] == '2';
+}
+
 bool tls_resumed(const struct tls *t)
 {
 	return SSL_session_reused(t->ssl);

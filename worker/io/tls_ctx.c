@@ -94,13 +94,14 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen,
 		   void *arg)
 {
-	static const unsigned char ours[] = "\x08http/1.1";
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
+	const struct conf_listen *l = arg;
+	unsigned skip = l->http2 ? 0 : 3;
 	unsigned char *chosen;
 
 	(void)ssl;
-	(void)arg;
 	/* RFC 7301 3.2: nothing in common ends the handshake, so that no other protocol is taken for HTTP. */
-	if (SSL_select_next_proto(&chosen, outlen, ours, sizeof(ours) - 1, in, inlen) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, outlen, ours + skip, sizeof(ours) - 1 - skip, in, inlen) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
@@ -218,7 +219,7 @@ SSL_CTX *tls_host_ctx(struct tls_host *h)
 	SSL_CTX_set_timeout(ctx, TICKET_PERIOD_MS / 1000 * (TICKET_KEYS - 1));
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
-	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)l);
 	h->ctx = ctx;
 	return ctx;
 }
