@@ -53,7 +53,7 @@ worker = 4
 bind = 127.0.0.1
 header_timeout = 5
 trusted_proxies = 10.0.0.1/8
-http2 = yes
+http3 = yes
 [route api]
 pth = /api
 upstream = ap
@@ -87,7 +87,7 @@ def checks(t):
         said(run, 4, '[listen http] bind:', 'expected ADDRESS:PORT', 'did you mean "127.0.0.1:80"?')
         said(run, 5, 'header_timeout:', 'got "5"', 'did you mean "5s"?')
         said(run, 6, 'without host bits', 'did you mean "10.0.0.0/8"?')
-        said(run, 7, 'http2:', 'not built yet')
+        said(run, 7, 'http3:', 'not built yet')
         said(run, 9, '[route api] pth:', 'did you mean "path"?')
         said(run, 10, 'there is no [upstream ap]', 'did you mean "app"?')
         said(run, 12, '" ;" in text')

@@ -101,7 +101,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, c
 
 	(void)ssl;
 	/* RFC 7301 3.2: nothing in common ends the handshake, so that no other protocol is taken for HTTP. */
-	if (SSL_select_next_proto(&chosen, outlen, ours + skip, sizeof(ours) - 1 - skip, in, inlen) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, outlen, ours + skip, sizeof(ours) - 1 - skip, in, inlen) !=
+	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
