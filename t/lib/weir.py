@@ -30,7 +30,7 @@ def binary():
 
 def environment(more=None):
     env = dict(os.environ)
-    env.setdefault('ASAN_OPTIONS', 'detect_leaks=0:abort_on_error=0:exitcode=99')
+    env.setdefault('ASAN_OPTIONS', 'detect_leaks=0:abort_on_error=0:exitcode=99:quarantine_size_mb=16')
     env.setdefault('UBSAN_OPTIONS', 'print_stacktrace=1:halt_on_error=1')
     env.update(more or {})
     return env

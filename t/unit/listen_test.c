@@ -172,6 +172,7 @@ START_TEST(unix_socket_is_shared_and_removed)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0666);
 	ck_assert(!slots_plan(&second, &conf));
+	slots_fini(&second);
 	ck_assert_int_eq(stat(path, &st), 0);
 	slots_fini(&s);
 	ck_assert_int_ne(stat(path, &st), 0);
