@@ -257,7 +257,8 @@ with Story('access logs', deadline=240) as t:
         lines = got[0].split(b'\n')
         equal(lines.pop(), b'', 'the end')
         true(all(re.fullmatch(rb'line /(\d+ x{500}|again -) end', line) for line in lines), 'whole lines')
-        between(len(lines), 150, 1499, 'lines that were kept')
+        # At the least what fits into weir's own buffer; how much a pipe holds is up to the machine.
+        between(len(lines), 50, 1499, 'lines that were kept')
         full.stop()
         os.close(reader)
 
