@@ -127,7 +127,7 @@ static void listen_all(struct worker *w)
 		const struct conf_bind *b = find_bind(p->conf, p->listens[i].bind, &l);
 
 		/* Until they have closed it, workers of an older generation watch it too. */
-		if (!acceptor_init(a, &w->loop, p->listens[i].fd, b->addr.family == ADDR_UNIX, on_conn, w)) {
+		if (!acceptor_init(a, &w->loop, p->listens[i].fd, p->listens[i].shared, on_conn, w)) {
 			log_error("cannot watch %.*s: %s", SPAN_FMT(b->text), strerror(errno));
 			_exit(1);
 		}
