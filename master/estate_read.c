@@ -257,7 +257,8 @@ static bool on_server(struct in *in)
 		return bad(in, "a server too many");
 	struct conf_server *s = &u->servers[u->nservers++];
 	s->magic = CONF_SERVER_MAGIC;
-	if (!take_count(in, &s->cell) || !take_count(in, &s->ncells) || !take_text(in, &s->name) || !take_text(in, &s->text))
+	if (!take_count(in, &s->cell) || !take_count(in, &s->ncells) || !take_text(in, &s->name) ||
+	    !take_text(in, &s->text))
 		return false;
 	return s->cell + s->ncells <= in->crew->shm.ncells || bad(in, "a server is out of range");
 }

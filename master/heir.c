@@ -130,6 +130,17 @@ bool heir_take_files(struct master *m)
 
 /* ---- the change ---- */
 
+/* WEIR_FAULT=heir-crash: dies as it gets ready; heir-late-crash: dies while it takes over. */
+static void fault_point(const char *name)
+{
+#ifdef WEIR_FAULT_POINTS
+	if (getenv("WEIR_FAULT") != NULL && strcmp(getenv("WEIR_FAULT"), name) == 0)
+		abort();
+#else
+	(void)name;
+#endif
+}
+
 static void stop_telling(struct upgrade *u)
 {
 	log_tee(NULL);
@@ -143,6 +154,7 @@ void heir_tend(struct master *m)
 	struct upgrade *u = &m->upgrade;
 	const struct child *lost = crew_lost_child(m->crew);
 
+	fault_point("heir-crash");
 	if (lost != NULL && heir_waits(u)) {
 		master_complain("%s could not start; the error log says why", lost->name);
 		master_stop(m, EXIT_CANNOT_START);
@@ -177,6 +189,7 @@ static void take_over(struct master *m)
 	m->ctl.lent = false;
 	move_lock(&m->pid_lock);
 	move_lock(&m->control_lock);
+	fault_point("heir-late-crash");
 	if (!ipc_send(u->elders[0].channel, IPC_HEIR_SERVING, 0, 0, -1))
 		log_warn("The master before this one, process %d, cannot be told to drain: %s", (int)u->elders[0].pid,
 			 strerror(errno));

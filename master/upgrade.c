@@ -261,7 +261,7 @@ static void hand_over(struct master *m)
 	snprintf(text, sizeof(text), "process %d serves, process %d drains generation %u", (int)u->pid, (int)getpid(),
 		 m->crew->number);
 	log_notice("Upgraded: %s", text);
-	strcat(text, "\n");
+	snprintf(text + strlen(text), sizeof(text) - strlen(text), "\n");
 	ctl_server_upgraded(m, true, text);
 	pass_reload(m);
 	forget(u);
