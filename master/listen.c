@@ -21,6 +21,7 @@
 #include "master/fence.h"
 #include "master/holder.h"
 #include "master/master.h"
+#include "master/store.h"
 
 /* Everybody may connect, as with a TCP port; directories are there to keep people out. */
 #define UNIX_MODE 0666
@@ -333,10 +334,12 @@ void slots_firm(struct slots *s, const struct conf *c)
 	for (unsigned i = s->n; i-- > 0;) {
 		struct slot_group *g = s->groups[i];
 
-		if (is_named(s, c, g))
+		if (is_named(s, c, g)) {
 			g->firm = g->n;
-		else
-			drop_group(s, i);
+			continue;
+		}
+		store_drop(g);
+		drop_group(s, i);
 	}
 }
 

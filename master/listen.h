@@ -27,6 +27,7 @@ struct slot_group {			/* one address */
 	bool stale;			/* what is fenced now is not known */
 	unsigned n;			/* slots that are open */
 	unsigned firm;			/* of them in force; those behind go when the plan that opened them fails */
+	unsigned stored;		/* of those in force, that a supervisor was given to keep */
 	int *fds;
 	bool *in;			/* by slot: in rotation, as fence.c last made it so */
 };

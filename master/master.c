@@ -314,6 +314,7 @@ static void take_turn(struct master *m, struct polled *p)
 	watchdog_tick(m);
 	logs_reconnect(m, false);
 	move_on(m);
+	store_tend(m);
 	reload_tend(m);
 	upgrade_tend(m);
 	crews_tend(m);

@@ -21,6 +21,7 @@
 #include "master/lock.h"
 #include "master/priv.h"
 #include "master/reload.h"
+#include "master/store.h"
 #include "master/upgrade.h"
 
 #define MASTER_MAGIC 0x3a57e200u
@@ -51,6 +52,7 @@ struct master_given {
 	const char *program;		/* where the file of this program is looked for at an upgrade; NULL: not known */
 	char *const *argv;
 	struct estate *estate;		/* of the master that this one is to replace; NULL: an ordinary start */
+	struct store store;		/* sockets that a supervisor kept for us */
 };
 
 struct master {
@@ -75,6 +77,7 @@ struct master {
 	struct ctl_server ctl;
 	uint64_t now_ms;		/* read once per turn of the loop */
 	uint64_t begun_ms;
+	uint64_t store_ms;		/* not before then are sockets given to the supervisor */
 	uint64_t stop_ms;		/* when MASTER_STOPPING began */
 	uint64_t tick_ms;		/* last turn of the watchdog */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
