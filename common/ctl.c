@@ -17,7 +17,8 @@ static const struct ctl_verb_def verbs[] = {
 	{ "workers", CTL_WORKERS, 0, 0, "--json", "workers [--json]", "the processes and what they do" },
 	{ "servers", CTL_SERVERS, 0, 1, "--json", "servers [UPSTREAM] [--json]", "the servers and their health" },
 	{ "stop", CTL_STOP, 0, 0, "--now", "stop [--now]", "end what is under way, then stop; or stop at once" },
-	{ "reload", CTL_RELOAD, 0, 0, NULL, "reload", "read the configuration again; wait until it is in force" },
+	{ "reload", CTL_RELOAD, 0, 0, "--json --plan", "reload [--plan [--json]]",
+	  "read the configuration again; wait until it is in force; or say what that would change" },
 	{ "upgrade", CTL_UPGRADE, 0, 0, NULL, "upgrade", "run the program's file anew in place; wait until it serves" },
 	{ "drain", CTL_DRAIN, 1, 1, NULL, "drain UPSTREAM/SERVER", "send a server no new requests" },
 	{ "ready", CTL_READY, 1, 1, NULL, "ready UPSTREAM/SERVER", "use a server again" },
@@ -62,14 +63,28 @@ static void suggest(const char *name, char *why, size_t size)
 		snprintf(why, size, "there is no verb \"%s\"; weirctl -h lists them", safe);
 }
 
+/* 1, 2, or 0: it is none of the verb's options. */
+static unsigned option_of(const struct ctl_verb_def *def, const char *word)
+{
+	struct span rest = span_of(def->option);
+
+	for (unsigned i = 1; rest.n > 0; i++) {
+		if (span_eq(span_cut(&rest, ' '), span_of(word)))
+			return i;
+	}
+	return 0;
+}
+
 /* The words after the verb. */
 static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_request *r, char *why, size_t size)
 {
 	char safe[64];
 
 	for (int i = 1; i < argc; i++) {
-		if (r->def->option != NULL && strcmp(argv[i], r->def->option) == 0) {
-			r->option = true;
+		unsigned which = option_of(r->def, argv[i]);
+
+		if (which > 0) {
+			*(which == 1 ? &r->option : &r->second) = true;
 			continue;
 		}
 		if (argv[i][0] == '-' || r->nwords >= CTL_WORDS || r->nwords >= r->def->max_words) {
@@ -78,6 +93,10 @@ static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_reques
 			return CTL_USAGE;
 		}
 		r->words[r->nwords++] = argv[i];
+	}
+	if (r->def->verb == CTL_RELOAD && r->option && !r->second) {
+		snprintf(why, size, "--json goes with --plan; usage: weirctl %s", r->def->usage);
+		return CTL_USAGE;
 	}
 	if (r->nwords >= r->def->min_words)
 		return CTL_OK;

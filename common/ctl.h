@@ -37,7 +37,7 @@ struct ctl_verb_def {
 	const char *name;
 	enum ctl_verb verb;
 	unsigned min_words, max_words;	/* after the verb, options not counted */
-	const char *option;		/* the one it takes, NULL: none */
+	const char *option;		/* the one it takes, or two of them divided by a blank; NULL: none */
 	const char *usage, *prose;
 };
 
@@ -46,7 +46,7 @@ const struct ctl_verb_def *ctl_verbs(void);
 
 struct ctl_request {
 	const struct ctl_verb_def *def;
-	bool option;			/* the verb's option was given */
+	bool option, second;		/* the verb's first and second option were given */
 	const char *words[CTL_WORDS];
 	unsigned nwords;
 };

@@ -69,7 +69,7 @@ void ctl_server_stop(struct ctl_server *s)
 /* For something that takes its time. */
 static bool waits(const struct ctl_client *c)
 {
-	return c->ticket != 0 || c->upgrade;
+	return c->ticket != 0 || c->upgrade || c->plan;
 }
 
 unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
@@ -201,6 +201,20 @@ static void ask_upgrade(struct master *m, struct ctl_client *c)
 	log_notice("weirctl asks to upgrade");
 }
 
+static void ask_plan(struct master *m, struct ctl_client *c, bool json)
+{
+	const char *why = plan_ask(m, json);
+	char text[256];
+
+	if (why != NULL) {
+		snprintf(text, sizeof(text), "%s\n", why);
+		set_answer(c, CTL_FAILED, text);
+		return;
+	}
+	c->plan = true;
+	c->until_ms = m->now_ms + 2 * PLAN_MS;
+}
+
 static void send_answer(struct ctl_client *c);
 
 void ctl_server_upgraded(struct master *m, bool good, const char *text)
@@ -219,6 +233,19 @@ void ctl_server_upgraded(struct master *m, bool good, const char *text)
 	}
 }
 
+void ctl_server_planned(struct master *m, bool good, const char *text)
+{
+	for (unsigned i = 0; m->ctl.path != NULL && i < CTL_CLIENTS; i++) {
+		struct ctl_client *c = &m->ctl.clients[i];
+
+		if (c->fd < 0 || !c->plan)
+			continue;
+		c->plan = false;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+	}
+}
+
 /* The status line needs the outcome, so the body is written first, behind room for it. */
 static void answer(struct master *m, struct ctl_client *c)
 {
@@ -228,7 +255,10 @@ static void answer(struct master *m, struct ctl_client *c)
 	int n = ctl_split(c->line, words, ARRAY_LEN(words));
 	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &r, why, sizeof(why));
 	if (status == CTL_OK && r.def->verb == CTL_RELOAD) {
-		ask_reload(m, c);
+		if (r.second)
+			ask_plan(m, c, r.option);
+		else
+			ask_reload(m, c);
 		return;
 	}
 	if (status == CTL_OK && r.def->verb == CTL_UPGRADE) {

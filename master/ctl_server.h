@@ -30,7 +30,7 @@ struct ctl_client {
 	char *answer;			/* NULL: still reading */
 	size_t size, sent;
 	unsigned ticket;		/* of the reload that it waits for; 0: none */
-	bool upgrade;			/* it waits for an upgrade */
+	bool upgrade, plan;		/* it waits for that */
 };
 
 struct ctl_server {
@@ -56,8 +56,9 @@ uint64_t ctl_server_next(const struct ctl_server *s);
 
 /* A reload has ended: whoever waited for it is answered. */
 void ctl_server_reloaded(struct master *m, bool good, const char *text);
-/* The same for an upgrade. */
+/* The same for an upgrade and for a plan. */
 void ctl_server_upgraded(struct master *m, bool good, const char *text);
+void ctl_server_planned(struct master *m, bool good, const char *text);
 
 /* ctl_admin.c: drain, ready, down and weight. */
 enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *out);

@@ -300,6 +300,15 @@ static bool probe_all(const struct slots *s, const struct conf *c, bool *shared)
 	return good;
 }
 
+bool slots_check(const struct slots *s, const struct conf *c)
+{
+	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));
+	bool good = probe_all(s, c, shared);
+
+	free(shared);
+	return good;
+}
+
 bool slots_plan(struct slots *s, const struct conf *c)
 {
 	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));

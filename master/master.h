@@ -19,6 +19,7 @@
 #include "master/ctl_server.h"
 #include "master/listen.h"
 #include "master/lock.h"
+#include "master/plan.h"
 #include "master/priv.h"
 #include "master/reload.h"
 #include "master/store.h"
@@ -66,6 +67,7 @@ struct master {
 	unsigned last_crew;		/* number of the youngest that ever was */
 	struct reload reload;
 	struct upgrade upgrade;
+	struct plan plan;
 	uint64_t lost_conns, lost_requests;	/* of old crews that were ended */
 	struct ticket_keys tickets;	/* as of the last fork */
 	struct slots slots;
