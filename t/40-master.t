@@ -448,7 +448,10 @@ def supervised(t):
             weir = Weir(HELLO, name='supervised', env={'NOTIFY_SOCKET': path})
             equal(s.recv(100), b'READY=1', 'first datagram')
             weir.stop()
-            equal(s.recv(100), b'STOPPING=1', 'second datagram')
+            said = [s.recv(100)]
+            while b'FDSTORE=1' in said[-1]:     # 57-orphans.t is about these
+                said.append(s.recv(100))
+            equal(said[-1], b'STOPPING=1', 'last datagram')
 
 
 def broken_starts(t):
