@@ -320,9 +320,10 @@ static void take_turn(struct master *m, struct polled *p)
 	move_on(m);
 	store_tend(m);
 	reload_tend(m);
-	upgrade_tend(m);
 	plan_tend(m);
 	crews_tend(m);
+	/* Behind it: what another master inherits holds no crew that has ended. */
+	upgrade_tend(m);
 	children_tend(m);
 }
 
