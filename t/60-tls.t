@@ -233,6 +233,30 @@ def split_hello(t, weir):
                 equal(client.sock.recv(3)[:1], b'\x16', 'a handshake record came back')
 
 
+def reloads(t, ca):
+    pair = ca.issue('a.test', ['a.test', 'before'])
+    weir = Weir(CONF, name='reloads', pair=pair, one=t.one)
+    weir.expect_deaths = True   # old generations end
+    for most in (V12, V13):
+        with t.case('a session resumes after a reload (%s)' % most.name):
+            context = ca.client(most=most)
+            with Client(weir.port, tls=context, name='a.test') as client:
+                client.fetch(target='/facts')
+                session = client.sock.session
+            control(weir, 'reload')
+            with Client(weir.port, tls=context, name='a.test', session=session) as client:
+                equal(client.fetch(target='/facts').status, 200, 'status')
+                true(client.sock.session_reused, 'the session was resumed')
+    with t.case('a reload reads certificates again; a session of the old one is not resumed'):
+        other = ca.issue('a.test', ['a.test', 'after'], days=61)
+        os.rename(other.cert, pair.cert)
+        os.rename(other.key, pair.key)
+        control(weir, 'reload')
+        context = ca.client(most=V13)
+        with Client(weir.port, tls=context, name='a.test', session=None) as client:
+            contains(str(client.sock.getpeercert()), 'after', 'names')
+
+
 def storm(t, weir, ca):
     with t.case('many handshakes at once: each is made, and what already runs does not wait for all of them'):
         alone = Weir(CONF, name='storm', workers=1, pair=t.rsa, one=t.one)
@@ -360,6 +384,7 @@ with Story('TLS with clients', deadline=150) as t:
     refusals(t, weir, ca)
     split_hello(t, weir)
     floods(t, weir, ca)
+    reloads(t, ca)
     storm(t, weir, ca)
     expiry(t, ca)
     sessions(t, weir, ca)
