@@ -42,6 +42,7 @@ struct worker {
 	unsigned nacceptors;
 	struct watch control, wake;
 	struct timer drain_end;
+	bool crowded;			/* clients are not accepted since so many handshakes wait */
 	uint64_t turns;
 };
 
@@ -52,6 +53,15 @@ static struct worker *worker_of(struct env *e)
 
 /* ---- each turn ---- */
 
+static void end_crowd(struct worker *w)
+{
+	if (!w->crowded || w->env.tls.nwaiting > TLS_WAITING_MAX / 2)
+		return;
+	w->crowded = false;
+	for (unsigned i = 0; i < w->nacceptors; i++)
+		acceptor_update(&w->acceptors[i]);
+}
+
 static void on_turn(struct loop *l)
 {
 	struct worker *w = l->owner;
@@ -61,6 +71,8 @@ static void on_turn(struct loop *l)
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		accept_fails += w->acceptors[i].errors;
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
+	atomic_store_explicit(&row->stats[STAT_TLS_WAITS], w->env.tls.put_off, memory_order_relaxed);
+	end_crowd(w);
 	alog_flush(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
@@ -77,8 +89,13 @@ static bool on_conn(struct acceptor *a, int fd, const struct addr *peer)
 
 static bool may_accept(struct acceptor *a)
 {
-	const struct worker *w = a->owner;
+	struct worker *w = a->owner;
+	const struct conf_listen *l = a->tag;
 
+	if (l->tls && tls_crowded(&w->env.tls)) {
+		w->crowded = true;
+		return false;
+	}
 	return w->env.nconns < w->env.max_conns;
 }
 
