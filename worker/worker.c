@@ -43,6 +43,7 @@ struct worker {
 	struct watch control, wake;
 	struct timer drain_end;
 	bool crowded;			/* clients are not accepted since so many handshakes wait */
+	struct timer orphan_end;	/* without a master: no longer than this */
 	uint64_t turns;
 };
 
@@ -144,7 +145,7 @@ static void listen_all(struct worker *w)
 		const struct conf_bind *b = find_bind(p->conf, p->listens[i].bind, &l);
 
 		/* Until they have closed it, workers of an older generation watch it too. */
-		if (!acceptor_init(a, &w->loop, p->listens[i].fd, b->addr.family == ADDR_UNIX, on_conn, w)) {
+		if (!acceptor_init(a, &w->loop, p->listens[i].fd, p->listens[i].shared, on_conn, w)) {
 			log_error("cannot watch %.*s: %s", SPAN_FMT(b->text), strerror(errno));
 			_exit(1);
 		}
@@ -202,6 +203,34 @@ static void take_log(struct worker *w, uint64_t id, int fd)
 	alog_reopen(w->env.alog, (unsigned)id, fd);
 }
 
+static void on_orphan_end(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, orphan_end);
+
+	log_warn("orphan_timeout passed without a master: ending what is under way");
+	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
+}
+
+/* The master is gone. Who has begun to serve goes on for a while: a supervisor may start another one in a moment. */
+static void become_orphan(struct worker *w)
+{
+	const int64_t limit = w->process->conf->orphan_timeout;
+
+	loop_pause_input(&w->loop, w->process->control, &w->control, true, false);
+	if (w->env.draining)
+		return;
+	if (w->acceptors == NULL) {
+		w->loop.stop = true;
+		return;
+	}
+	if (limit == 0) {
+		log_error("the master is gone: serving on without it; start weir again");
+		return;
+	}
+	log_error("the master is gone: serving on without it for %lld s; start weir again", (long long)limit / 1000);
+	timer_set(&w->loop.wheel, &w->orphan_end, w->loop.now_ms + (uint64_t)limit);
+}
+
 static void on_control(struct watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, control);
@@ -232,13 +261,8 @@ static void on_control(struct watch *watch, uint32_t events)
 		if (fd >= 0)
 			close(fd);
 	}
-	if (rc < 0 && !w->env.draining) {
-		log_error("the master is gone: serving what is under way, then ending");
-		loop_pause_input(&w->loop, w->process->control, watch, true, false);
-		worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
-	} else if (rc < 0) {
-		loop_pause_input(&w->loop, w->process->control, watch, true, false);
-	}
+	if (rc < 0)
+		become_orphan(w);
 }
 
 static void on_wake(struct watch *watch, uint32_t events)
@@ -348,6 +372,7 @@ void worker_main(struct process *p)
 	w->loop.on_turn = on_turn;
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
+	timer_init(&w->orphan_end, on_orphan_end);
 	w->control.on_event = on_control;
 	w->wake.on_event = on_wake;
 	if (!loop_watch_input(&w->loop, p->control, &w->control, false) ||
