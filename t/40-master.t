@@ -449,6 +449,31 @@ def supervised(t):
             equal(s.recv(100), b'READY=1', 'first datagram')
             weir.stop()
             equal(s.recv(100), b'STOPPING=1', 'second datagram')
+    with t.case('one with a watchdog is told that the loop turns, for as long as it does'):
+        path = t.path('watched.sock')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            s.settimeout(10)
+            weir = Weir(HELLO, name='watched', env={'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '600000'})
+            heard = [s.recv(100) for _ in range(5)]
+            equal(heard.count(b'WATCHDOG=1'), 4, 'pings among %r' % heard)
+            os.kill(weir.pid, SIGSTOP)
+            until('the master is stopped', lambda: re.search(r'\) T ', read_text('/proc/%d/stat' % weir.pid)), 5)
+            s.setblocking(False)
+            try:
+                while s.recv(100):
+                    pass
+            except BlockingIOError:
+                pass
+            s.settimeout(1)
+            try:
+                true(not s.recv(100), 'a ping of a stopped master')
+            except socket.timeout:
+                pass
+            os.kill(weir.pid, SIGCONT)
+            s.settimeout(10)
+            equal(s.recv(100), b'WATCHDOG=1', 'the first word after it')
+            weir.stop()
 
 
 def broken_starts(t):
