@@ -118,8 +118,6 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 	if (a.family == ADDR_UNIX)
 		return true;
 	int error = try_bind(&a, b->v6only);
-	if (error == 0)
-		return true;
 	if (error == EADDRINUSE) {
 		holder_find(&a, &h);
 		if (is_ours(s, &a, &h))
@@ -130,9 +128,13 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 			*shared = true;
 			return true;
 		}
+		/* To look around takes its time: who held it may have left meanwhile. */
+		if (h.pid == 0)
+			error = try_bind(&a, b->v6only);
 	}
-	complain(b, error, &h);
-	return false;
+	if (error != 0)
+		complain(b, error, &h);
+	return error == 0;
 }
 
 bool slots_probe(const struct conf *c)
