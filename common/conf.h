@@ -107,6 +107,7 @@ struct conf_listen {
 	unsigned ncerts;
 	bool sni_strict;
 	bool tls13_only;
+	struct span hsts;		/* value of Strict-Transport-Security; empty: not sent */
 	const char *ciphers, *suites;	/* up to TLS 1.2, of TLS 1.3; NULL: built-in */
 	const struct cert_ca *client_ca;
 	enum conf_verify client_verify;

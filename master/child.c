@@ -137,8 +137,8 @@ static void spawn(struct master *m, struct child *c)
 	}
 	c->gen++;
 	c->pid = 0;
-	c->told = c->crew == m->crew && !heir_waits(&m->upgrade);
 	c->away = false;
+	c->told = c->crew == m->crew && !heir_waits(&m->upgrade);
 	prepare_row(c);
 	ticket_advance(&m->tickets, m->now_ms);
 	pid_t pid = fork();

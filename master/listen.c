@@ -111,7 +111,7 @@ static bool is_ours(const struct slots *s, const struct addr *a, const struct ho
 	return false;
 }
 
-/* Who holds it may be gone before it is found. 0 or errno. */
+/* To look around takes its time: who held it may have left meanwhile. 0 or errno. */
 static int try_and_find(const struct addr *a, bool v6only, struct holder *h)
 {
 	const struct timespec moment = { .tv_nsec = 10000000 };

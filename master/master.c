@@ -244,6 +244,15 @@ static void move_on(struct master *m)
 		master_set_state(m, MASTER_GONE);
 }
 
+/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. */
+static void ping_supervisor(struct master *m)
+{
+	if (m->ping_every_ms == 0 || m->now_ms - m->ping_ms < m->ping_every_ms)
+		return;
+	m->ping_ms = m->now_ms;
+	notify_systemd("WATCHDOG=1");
+}
+
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
@@ -316,6 +325,7 @@ static void take_turn(struct master *m, struct polled *p)
 		plan_on_input(m);
 	handle_signals(m);
 	watchdog_tick(m);
+	ping_supervisor(m);
 	logs_reconnect(m, false);
 	move_on(m);
 	store_tend(m);
@@ -352,6 +362,7 @@ int master_run(const struct master_given *given)
 	int status = EXIT_CANNOT_START;
 
 	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
+	m.ping_every_ms = notify_ping_ms();
 	m.conf_file = m.daemon ? c->path : c->file;
 	title_set("weir: master");
 	log_set_role("master");

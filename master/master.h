@@ -82,6 +82,8 @@ struct master {
 	uint64_t store_ms;		/* not before then are sockets given to the supervisor */
 	uint64_t stop_ms;		/* when MASTER_STOPPING began */
 	uint64_t tick_ms;		/* last turn of the watchdog */
+	uint64_t ping_every_ms;		/* how often a supervisor is told that this loop turns; 0: never */
+	uint64_t ping_ms;		/* the last time */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
 	unsigned logs_round;		/* raised each time the logs are reopened */
 };

@@ -2,8 +2,8 @@
  * notify.c - tells a supervisor that speaks systemd's protocol how we are.
  *
  * One datagram to the socket in NOTIFY_SOCKET. Called by the master as it gets
- * ready and stops, and with sockets to be kept. It never waits and needs no
- * library.
+ * ready and stops, with sockets to be kept, and by its loop where the supervisor
+ * has a watchdog. It never waits and needs no library.
  */
 #include "master/notify.h"
 
@@ -57,4 +57,14 @@ bool notify_fd(const char *state, int fd_too)
 void notify_systemd(const char *state)
 {
 	notify_fd(state, -1);
+}
+
+uint64_t notify_ping_ms(void)
+{
+	/* WATCHDOG_PID is not looked at: a master that takes the place of another inherits the wrong one, and the
+	 * supervisor itself knows whom it listens to. */
+	const char *text = getenv("WATCHDOG_USEC");
+	uint64_t usec = text != NULL && getenv("NOTIFY_SOCKET") != NULL ? strtoull(text, NULL, 10) : 0;
+
+	return usec / 2000 > 0 || usec == 0 ? usec / 2000 : 1;
 }

@@ -241,6 +241,7 @@ void checker_main(struct process *p)
 	on_turn(&c->loop);
 	ipc_send(p->control, IPC_READY, atomic_load(&shm_own(c->shm)->gen), 0, -1);
 	watch_all(c);
+	expiry_start(&c->expiry, c);
 	loop_run(&c->loop);
 	_exit(0);
 }
