@@ -14,6 +14,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "master/child.h"
 #include "master/priv.h"
 
@@ -43,6 +44,7 @@ struct crew {
 	bool borrowed;			/* conf is main()'s */
 	bool failed;			/* never came into force */
 	struct shm shm;			/* magic 0: none yet */
+	struct records records;		/* the same */
 	struct priv priv;
 	struct child *children;		/* conf->workers workers, then the checker */
 	unsigned nchildren;

@@ -26,10 +26,11 @@ static void print_help(FILE *out)
 	fprintf(out, "Usage: weirctl [-s SOCKET] VERB ...\n"
 		     "Speaks to a running weir through its control socket (" CTL_DEFAULT_SOCKET ").\n\n");
 	for (const struct ctl_verb_def *v = ctl_verbs(); v->name != NULL; v++) {
-		if (v->verb != CTL_LATER)
-			fprintf(out, "  %-30s %s\n", v->usage, v->prose);
+		if (v->verb != CTL_LATER && v->usage != NULL)
+			fprintf(out, "  %s\n      %s\n", v->usage, v->prose);
 	}
-	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet.\n");
+	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet, 4 timed out,\n"
+		     "5 no such request on record.\n");
 }
 
 static int fail(const char *path, const char *what)
@@ -65,25 +66,6 @@ static int connect_to(const char *path, time_t patience_s)
 	return -1;
 }
 
-static bool send_request(int fd, int argc, char *const *argv)
-{
-	char line[CTL_LINE];
-	size_t n = 0;
-
-	for (int i = 0; i < argc; i++) {
-		size_t len = strlen(argv[i]);
-
-		if (n + len + 1 > sizeof(line)) {
-			errno = EMSGSIZE;
-			return false;
-		}
-		memcpy(line + n, argv[i], len);
-		n += len;
-		line[n++] = i + 1 < argc ? ' ' : '\n';
-	}
-	return send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
-}
-
 /* The first two bytes are the status and a line end, the rest is for the user. */
 static int show_answer(int fd, const char *path)
 {
@@ -113,32 +95,37 @@ static int show_answer(int fd, const char *path)
 	return fflush(stdout) == 0 ? status : CTL_FAILED;
 }
 
-/* No word may look like several on the wire. */
-static bool fits_the_line(const char *word)
+/* How long the answer may take. */
+static time_t patience_of(const struct ctl_request *r)
 {
-	return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+	const char *wait = ctl_value(r, "--wait");
+	uint64_t ms = 0;
+
+	if (wait != NULL)
+		ctl_duration(wait, &ms);
+	return (time_t)(ms / 1000) + (r->def->verb == CTL_RELOAD ? RELOAD_PATIENCE_S : PATIENCE_S);
 }
 
 static int ask(const char *path, int argc, char *const *argv)
 {
 	struct ctl_request r;
-	char why[256];
+	char why[256], line[CTL_LINE];
 	enum ctl_status status = ctl_parse(argc, argv, &r, why, sizeof(why));
+	size_t n = status == CTL_OK ? ctl_join(line, sizeof(line), argc, argv) : 1;
 
-	for (int i = 0; status == CTL_OK && i < argc; i++) {
-		if (!fits_the_line(argv[i])) {
-			snprintf(why, sizeof(why), "no name is empty or holds blanks");
-			status = CTL_USAGE;
-		}
+	if (n == 0) {
+		snprintf(why, sizeof(why), "no word is empty, holds control characters, or is as long as that");
+		status = CTL_USAGE;
 	}
 	if (status != CTL_OK) {
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path, r.def->verb == CTL_RELOAD ? RELOAD_PATIENCE_S : PATIENCE_S);
+	int fd = connect_to(path, patience_of(&r));
 	if (fd < 0)
 		return fail(path, "cannot reach");
-	int result = send_request(fd, argc, argv) ? show_answer(fd, path) : fail(path, "cannot send to");
+	bool sent = send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
+	int result = sent ? show_answer(fd, path) : fail(path, "cannot send to");
 	close(fd);
 	return result;
 }

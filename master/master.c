@@ -221,7 +221,7 @@ static void move_on(struct master *m)
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m) };
+	const uint64_t others[] = { children_next(m), ctl_server_next(m), reload_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
 		if (others[i] < next)

@@ -289,6 +289,7 @@ static bool env_init(struct worker *w)
 	e->magic = ENV_MAGIC;
 	e->conf = p->conf;
 	e->shm = &p->shm;
+	e->records = p->records.magic == RECORDS_MAGIC ? &p->records : NULL;
 	e->loop = &w->loop;
 	e->arenas.max = FREE_BLOCKS;
 	buf_pool_init(&e->bufs, FREE_BUFS);

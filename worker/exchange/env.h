@@ -19,6 +19,7 @@
 
 #define ENV_MAGIC 0xe2e2e201u
 
+struct records;
 struct router;
 struct alog;
 
@@ -26,6 +27,7 @@ struct env {
 	uint32_t magic;
 	const struct conf *conf;
 	struct shm *shm;
+	struct records *records;	/* NULL: nothing is recorded */
 	struct loop *loop;
 	struct arena_cache arenas;
 	struct buf_pool bufs;

@@ -1,0 +1,174 @@
+/*
+ * record.c - what a request leaves behind for "weirctl why".
+ *
+ * Called by the proxy for each try and by the exchange at its end. Tries are
+ * kept in the exchange; the ring in shared memory is touched once, at the end,
+ * and only as much of a record as is used.
+ */
+#include "worker/exchange/record.h"
+
+#include "common/obj.h"
+
+/* Times of a request fit in 32 bits of microseconds, or are cut. */
+static uint32_t short_us(uint64_t us)
+{
+	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+/* ---- tries ---- */
+
+static struct shm_try *next_try(struct exchange *x, bool fallback)
+{
+	const struct pick_note *note = &x->env->groups.note;
+	struct shm_try *t;
+
+	if (x->nkept < RECORD_TRIES)
+		x->nkept++;
+	t = &x->kept[x->nkept - 1];
+	x->try = t;
+	t->cell = RECORD_NONE;
+	t->upstream = x->upstream ? (uint16_t)x->upstream->id : RECORD_NONE;
+	t->status = 0;
+	t->result = REASON_NONE;
+	t->flags = fallback ? TRY_FALLBACK : 0;
+	t->begin_us = short_us(x->env->loop->now_us - x->t_start_us);
+	t->connect_us = t->header_us = t->took_us = 0;
+	t->load = note->load;
+	t->passed = note->passed < UINT16_MAX ? (uint16_t)note->passed : UINT16_MAX;
+	t->nothers = (uint8_t)(note->n < RECORD_OTHERS ? note->n : RECORD_OTHERS);
+	for (unsigned i = 0; i < t->nothers; i++)
+		t->others[i] = note->others[i];
+	return t;
+}
+
+void record_try(struct exchange *x, const struct server *s, bool fallback)
+{
+	next_try(x, fallback)->cell = (uint16_t)s->cell;
+}
+
+void record_no_server(struct exchange *x, enum reason why, bool fallback)
+{
+	next_try(x, fallback)->result = (uint8_t)why;
+	x->try = NULL;
+}
+
+void record_try_answered(struct exchange *x, uint64_t try_us, uint64_t connect_us, bool reused)
+{
+	struct shm_try *t = x->try;
+
+	if (t == NULL)
+		return;
+	t->status = x->resp.status;
+	t->flags |= TRY_ANSWERED | (reused ? TRY_REUSED : 0);
+	t->connect_us = short_us(connect_us);
+	t->header_us = short_us(x->env->loop->now_us - try_us);
+}
+
+void record_try_failed(struct exchange *x, uint64_t try_us, uint64_t connect_us, enum reason why, unsigned flags)
+{
+	struct shm_try *t = x->try;
+
+	if (t == NULL)
+		return;
+	t->result = (uint8_t)why;
+	t->flags |= (uint8_t)flags;
+	t->connect_us = short_us(connect_us);
+	t->took_us = short_us(x->env->loop->now_us - try_us);
+}
+
+/* ---- the end ---- */
+
+/* Who was first to close, as far as that is no orderly end. */
+static enum record_closed closed_by(const struct exchange *x)
+{
+	switch (x->reason) {
+	case REASON_NONE:
+		return (enum record_closed)x->first_end;
+	case REASON_CLIENT_ABORT:
+		return CLOSED_CLIENT;
+	case REASON_CONNECT_REFUSED:
+	case REASON_SERVER_RESET:
+	case REASON_TRUNCATED:
+		return CLOSED_SERVER;
+	case REASON_NO_ROUTE:
+	case REASON_DENIED:
+	case REASON_UPGRADE_REFUSED:
+	case REASON_NO_SERVER:
+	case REASON_QUEUE_FULL:
+	case REASON_QUEUE_TIMEOUT:
+	case REASON_INTERNAL:
+		return CLOSED_NOBODY;
+	default:
+		return CLOSED_WEIR;
+	}
+}
+
+static void put_client(struct shm_record *rec, const struct addr *a)
+{
+	rec->family = a->family;
+	rec->port = a->family == ADDR_UNIX ? 0 : a->port;
+	if (a->family == ADDR_V4 || a->family == ADDR_V6)
+		memcpy(rec->ip, a->v6, sizeof(rec->ip));
+}
+
+static void put_id(struct shm_record *rec, struct span id)
+{
+	bool whole = id.n <= RECORD_ID;
+
+	rec->id_len = (uint8_t)(whole ? id.n : RECORD_ID);
+	memcpy(rec->id, id.p, rec->id_len);
+	rec->id_hash = whole ? 0 : span_hash(id, 0);
+}
+
+static size_t put_text(char *out, size_t at, size_t room, struct span s)
+{
+	size_t n = s.n < room - at ? s.n : room - at;
+
+	if (n > 0)
+		memcpy(out + at, s.p, n);
+	return at + n;
+}
+
+static void fill(struct shm_record *rec, const struct exchange *x)
+{
+	struct span method = x->req.method != METHOD_OTHER ? method_name(x->req.method) : x->req.method_text;
+	size_t n;
+
+	rec->wall_ms = x->start_wall_ms;
+	rec->total_us = x->env->loop->now_us - x->t_start_us;
+	rec->bytes_in = x->bytes_in;
+	rec->bytes_out = x->bytes_out;
+	rec->queue_us = short_us(x->queue_us);
+	rec->header_us = short_us(x->header_us);
+	rec->route = x->route ? (uint16_t)x->route->id : RECORD_NONE;
+	rec->listen = x->listen ? (uint16_t)x->listen->id : RECORD_NONE;
+	rec->status = (uint16_t)x->status;
+	rec->reason = (uint8_t)x->reason;
+	rec->flags = (uint8_t)((x->own_answer ? RECORD_OWN : 0) | (x->tunnel ? RECORD_TUNNEL : 0) |
+			       (x->tls ? RECORD_TLS : 0) | (x->req.proto == PROTO_HTTP2 ? RECORD_STREAM : 0));
+	rec->closed = (uint8_t)closed_by(x);
+	rec->tries = (uint16_t)x->tries;
+	rec->ntries = x->nkept;
+	put_client(rec, &x->client);
+	put_id(rec, x->request_id_span);
+	if (x->orig_path.n > 0) {
+		n = put_text(rec->text, 0, RECORD_TEXT, method);
+		n = put_text(rec->text, n, RECORD_TEXT, SPAN(" "));
+		n = put_text(rec->text, n, RECORD_TEXT, x->orig_path);
+	} else {
+		n = put_text(rec->text, 0, RECORD_TEXT, x->request_line);
+	}
+	rec->text_len = (uint8_t)n;
+	memcpy(rec->try, x->kept, x->nkept * sizeof(x->kept[0]));
+}
+
+void record_exchange(struct exchange *x)
+{
+	struct records *r = x->env->records;
+
+	if (r == NULL)
+		return;
+	struct shm_record *rec = records_begin(r);
+	fill(rec, x);
+	records_end(r, rec);
+}
