@@ -149,7 +149,8 @@ bool records_become_worker(struct records *r, unsigned slot)
 	if (area == MAP_FAILED || r->orders == NULL)
 		return false;
 	r->areas = area;
-	r->nslots = 1;			/* all that is left to it */
+	r->nslots = 1;
+	r->slot = slot;
 	r->own = records_area(r, 0);
 	r->ring = records_ring(r, 0);
 	r->next = atomic_load_explicit(&r->own->records, memory_order_relaxed);
@@ -227,4 +228,65 @@ void trace_sane(struct shm_trace *t)
 		t->host_len = TRACE_HOST;
 	for (unsigned i = 0; i < t->ntries; i++)
 		try_sane(&t->try[i]);
+}
+
+/* ---- traces ---- */
+
+struct shm_trace *traces_begin(struct records *r, uint32_t gen)
+{
+	uint32_t put = atomic_load_explicit(&r->own->traces, memory_order_relaxed);
+	uint32_t taken = atomic_load_explicit(&r->orders->traces_taken[r->slot], memory_order_acquire);
+
+	if (put - taken < TRACES_KEPT)
+		return &records_traces(r, 0)[put % TRACES_KEPT];
+	uint64_t lost = atomic_load_explicit(&r->own->traces_lost, memory_order_relaxed);
+	lost = lost >> 32 == gen ? lost + 1 : (uint64_t)gen << 32 | 1;
+	atomic_store_explicit(&r->own->traces_lost, lost, memory_order_relaxed);
+	return NULL;
+}
+
+void traces_end(struct records *r)
+{
+	uint32_t put = atomic_load_explicit(&r->own->traces, memory_order_relaxed);
+
+	atomic_store_explicit(&r->own->traces, put + 1, memory_order_release);
+}
+
+uint64_t traces_head(const struct records *r, unsigned slot)
+{
+	uint32_t put = atomic_load_explicit(&records_area(r, slot)->traces, memory_order_acquire);
+	uint32_t taken = atomic_load_explicit(&r->orders->traces_taken[slot], memory_order_relaxed);
+
+	return put == taken ? UINT64_MAX : records_traces(r, slot)[taken % TRACES_KEPT].end_us % UINT64_MAX;
+}
+
+bool traces_take(struct records *r, unsigned slot, struct shm_trace *out)
+{
+	uint32_t put = atomic_load_explicit(&records_area(r, slot)->traces, memory_order_acquire);
+	uint32_t taken = atomic_load_explicit(&r->orders->traces_taken[slot], memory_order_relaxed);
+
+	if (put == taken)
+		return false;
+	/* A worker in its right mind is never further ahead. */
+	if (put - taken > TRACES_KEPT)
+		taken = put - 1;
+	memcpy((void *)out, &records_traces(r, slot)[taken % TRACES_KEPT], sizeof(*out));
+	atomic_store_explicit(&r->orders->traces_taken[slot], taken + 1, memory_order_release);
+	trace_sane(out);
+	return true;
+}
+
+void traces_order(struct records *r, uint32_t gen, uint32_t count, const struct shm_filter *f)
+{
+	struct shm_orders *o = r->orders;
+
+	/* Whoever reads while it changes finds 0 afterwards, and what it read is not used. */
+	atomic_store_explicit(&o->trace_gen, 0, memory_order_seq_cst);
+	if (f == NULL)
+		return;
+	for (unsigned i = 0; i < r->nslots; i++)
+		atomic_store_explicit(&o->traces_taken[i], atomic_load(&records_area(r, i)->traces), memory_order_relaxed);
+	o->trace = *f;
+	o->trace_count = count;
+	atomic_store_explicit(&o->trace_gen, gen, memory_order_seq_cst);
 }

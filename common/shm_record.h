@@ -115,6 +115,7 @@ _Static_assert(sizeof(struct shm_record) == 512, "eight cache lines");
 
 struct shm_trace {
 	struct shm_record record;
+	uint64_t end_us;		/* by the clock that all processes share */
 	uint32_t gen;			/* of the order that it answers */
 	uint16_t ntries, nothers;
 	uint16_t target_len, host_len;
@@ -158,6 +159,7 @@ struct shm_session {
 struct shm_filter {
 	struct net client;		/* ADDR_NONE: any */
 	uint16_t route, listen, upstream, cell;	/* RECORD_NONE: any */
+	uint16_t ncells;
 	uint8_t none;			/* what was named is not in this configuration: nothing matches */
 	uint8_t header_any;		/* whatever its value */
 	char header[ORDER_NAME];	/* empty: any */
@@ -177,7 +179,7 @@ struct shm_orders {
 struct shm_area {
 	_Atomic uint64_t records;	/* written in all, by all processes of the slot */
 	_Atomic uint32_t traces;	/* put into the ring in all */
-	_Atomic uint32_t traces_lost;	/* found the ring full */
+	_Atomic uint64_t traces_lost;	/* gen:32 | how many of that order found the ring full:32 */
 	_Atomic uint32_t sessions_gen;	/* of the order that is answered whole */
 	_Atomic uint32_t sessions;	/* entries written for it */
 	_Atomic uint32_t sessions_more;	/* matched, but found no room */
@@ -186,7 +188,7 @@ struct shm_area {
 /* What a process holds of it. */
 struct records {
 	uint32_t magic;
-	unsigned nslots;
+	unsigned nslots, slot;		/* a worker has one, its own */
 	size_t orders_size, area_size, size;
 	int fd[2];			/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_orders *orders;
@@ -217,5 +219,14 @@ void records_end(struct records *r, struct shm_record *rec);
 bool records_copy(const struct shm_record *ring, unsigned i, struct shm_record *out);
 /* The same for what a trace holds in addition. */
 void trace_sane(struct shm_trace *t);
+
+/* A worker: the place of its next trace, NULL when the ring is full (counted as lost for the order); and its end. */
+struct shm_trace *traces_begin(struct records *r, uint32_t gen);
+void traces_end(struct records *r);
+/* The master: when the oldest trace of a slot that was not taken yet ended; UINT64_MAX: there is none. And takes it. */
+uint64_t traces_head(const struct records *r, unsigned slot);
+bool traces_take(struct records *r, unsigned slot, struct shm_trace *out);
+/* The master: gives an order of its own number to all workers; filter NULL: none any more. */
+void traces_order(struct records *r, uint32_t gen, uint32_t count, const struct shm_filter *f);
 
 #endif

@@ -145,6 +145,7 @@ static bool carry_out(struct master *m, struct ctl_client *c, FILE *out, enum ct
 		*status = why_show(m, r, out);
 		return true;
 	case CTL_TRACE:
+		return trace_act(m, c, out, status);
 	case CTL_SESSIONS:
 	case CTL_TOP:
 	case CTL_SAMPLE:

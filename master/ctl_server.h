@@ -15,6 +15,7 @@
 
 #include "common/conf.h"
 #include "common/ctl.h"
+#include "common/shm_record.h"
 
 struct master;
 
@@ -97,6 +98,13 @@ const char *ctl_age(char *out, size_t size, uint64_t ms);
 
 /* ctl_why.c: what became of a request. */
 enum ctl_status why_show(const struct master *m, const struct ctl_request *r, FILE *out);
+
+/* ctl_trace.c: the next requests in full. The same as for admin_act(). */
+bool trace_act(struct master *m, struct ctl_client *c, FILE *out, enum ctl_status *status);
+/* ctl_filter.c: "client=NET", "route=NAME", "listen=NAME", "server=UPSTREAM/SERVER" and "header=Name: value" among the words, for a
+ * generation's configuration. False after a sentence (out NULL: without). Numbers of things that are not there match nothing. */
+bool ctl_filter(const struct conf *c, const struct ctl_request *r, const char *allowed, struct shm_filter *f,
+		FILE *out);
 
 /* ctl_show.c: the answers that list things. */
 void show_status(const struct master *m, FILE *out, bool json);

@@ -7,19 +7,23 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "common/ctl.h"
 #include "common/log.h"
+#include "common/obj.h"
 #include "master/version.h"
 
 #define PATIENCE_S 10
 #define RELOAD_PATIENCE_S 110
+#define TRACE_WAIT_MS 60000		/* without --wait */
 
 static void print_help(FILE *out)
 {
@@ -66,40 +70,120 @@ static int connect_to(const char *path, time_t patience_s)
 	return -1;
 }
 
-/* The first two bytes are the status and a line end, the rest is for the user. */
-static int show_answer(int fd, const char *path)
+/* An answer as far as it has come. */
+struct reader {
+	int status;			/* -1: not known yet */
+	bool stream;			/* it stands at the end, behind a NUL */
+	size_t head;			/* bytes of the first line */
+	char held[2];			/* of a stream: they may be its end */
+	size_t nheld;
+};
+
+static void put_stream(struct reader *r, const char *p, size_t n)
 {
+	for (size_t i = 0; i < n; i++) {
+		if (r->nheld == sizeof(r->held)) {
+			fputc(r->held[0], stdout);
+			r->held[0] = r->held[1];
+			r->nheld--;
+		}
+		r->held[r->nheld++] = p[i];
+	}
+	fflush(stdout);
+}
+
+/* The first two bytes are the status and a line end, the rest is for the user. */
+static void take(struct reader *r, const char *p, size_t n)
+{
+	for (; n > 0 && r->head < 2; r->head++, p++, n--) {
+		r->stream |= r->head == 0 && *p == '>';
+		if (r->head == 0 && !r->stream)
+			r->status = *p - '0';
+		if (r->head == 1 && r->status > CTL_OK)
+			fputs("weirctl: ", stderr);
+	}
+	if (r->stream)
+		put_stream(r, p, n);
+	else
+		fwrite(p, 1, n, r->status == CTL_OK ? stdout : stderr);
+}
+
+/* An interrupt ends what we ask for, not us: the master sums up and closes. The second one ends us, too. */
+static void on_signal(int signals, int fd)
+{
+	struct signalfd_siginfo info;
+	sigset_t set;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	shutdown(fd, SHUT_WR);
+	sigfillset(&set);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK) : -1;
+}
+
+/* False with errno: nothing more came in that time. */
+static bool read_all(int fd, int signals, time_t patience_s, struct reader *r)
+{
+	struct pollfd fds[] = { { .fd = fd, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
 	char piece[4096];
-	int status = -1;
-	size_t head = 0;
 	ssize_t n;
 
-	while ((n = recv(fd, piece, sizeof(piece), 0)) > 0) {
-		char *p = piece;
+	for (;;) {
+		int ready = poll(fds, ARRAY_LEN(fds), (int)patience_s * 1000);
 
-		for (; n > 0 && head < 2; head++, p++, n--) {
-			if (head == 0)
-				status = *p - '0';
-		}
-		FILE *out = status == CTL_OK ? stdout : stderr;
-		if (status != CTL_OK && n > 0 && head == 2 && p == piece + 2)
-			fputs("weirctl: ", stderr);
-		fwrite(p, 1, (size_t)n, out);
+		if (ready == 0)
+			errno = ETIMEDOUT;
+		if (ready == 0 || (ready < 0 && errno != EINTR))
+			return false;
+		if (ready > 0 && fds[1].revents != 0)
+			on_signal(signals, fd);
+		if (ready < 0 || fds[0].revents == 0)
+			continue;
+		n = recv(fd, piece, sizeof(piece), 0);
+		if (n <= 0)
+			return n == 0;
+		take(r, piece, (size_t)n);
 	}
-	if (n < 0)
+}
+
+static int show_answer(int fd, const char *path, time_t patience_s)
+{
+	struct reader r = { .status = -1 };
+	int signals = open_signals();
+	bool whole = read_all(fd, signals, patience_s, &r);
+
+	if (signals >= 0)
+		close(signals);
+	if (!whole)
 		return fail(path, "no answer through");
-	if (head < 2 || status < 0 || status > 9) {
+	if (r.stream && r.nheld == 2 && r.held[0] == '\0')
+		r.status = r.held[1] - '0';
+	if (r.stream && r.status < 0) {
+		fprintf(stderr, "weirctl: the answer of %s ended before it was whole\n", path);
+		return CTL_FAILED;
+	}
+	if (r.head < 2 || r.status < 0 || r.status > 9) {
 		fprintf(stderr, "weirctl: %s did not answer: only root and the account of the master may ask\n", path);
 		return CTL_FAILED;
 	}
-	return fflush(stdout) == 0 ? status : CTL_FAILED;
+	return fflush(stdout) == 0 ? r.status : CTL_FAILED;
 }
 
 /* How long the answer may take. */
 static time_t patience_of(const struct ctl_request *r)
 {
 	const char *wait = ctl_value(r, "--wait");
-	uint64_t ms = 0;
+	uint64_t ms = r->def->verb == CTL_TRACE ? TRACE_WAIT_MS : 0;
 
 	if (wait != NULL)
 		ctl_duration(wait, &ms);
@@ -121,11 +205,11 @@ static int ask(const char *path, int argc, char *const *argv)
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path, patience_of(&r));
+	int fd = connect_to(path, PATIENCE_S);
 	if (fd < 0)
 		return fail(path, "cannot reach");
 	bool sent = send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
-	int result = sent ? show_answer(fd, path) : fail(path, "cannot send to");
+	int result = sent ? show_answer(fd, path, patience_of(&r)) : fail(path, "cannot send to");
 	close(fd);
 	return result;
 }

@@ -291,6 +291,7 @@ void exchange_start(struct exchange *x)
 		return;
 	}
 	find_route(x);
+	record_begin(x);
 	if (redirect_to_https(x))
 		return;
 	if (x->route == NULL || x->req.method == METHOD_TRACE) {
@@ -311,6 +312,7 @@ void exchange_refuse(struct exchange *x, enum reason why)
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	note_for_panic(x);
 	x->client = x->peer;
+	record_begin(x);
 	set_req_state(x, REQ_FAILED);
 	exchange_fail(x, why);
 }

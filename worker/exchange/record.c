@@ -15,6 +15,86 @@ static uint32_t short_us(uint64_t us)
 	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
 }
 
+/* ---- traces ---- */
+
+bool record_filter(const struct shm_filter *f, const struct addr *client, unsigned route, unsigned listen)
+{
+	if (f->none || (f->route != RECORD_NONE && f->route != route))
+		return false;
+	return (f->listen == RECORD_NONE || f->listen == listen) && net_has(&f->client, client);
+}
+
+static bool header_matches(const struct shm_filter *f, const struct head *h)
+{
+	struct span name = span_make(f->header, strnlen(f->header, sizeof(f->header)));
+	struct span value = span_make(f->value, strnlen(f->value, sizeof(f->value)));
+
+	for (int i = -1; name.n > 0 && (i = head_index(h, name, (unsigned)(i + 1))) >= 0;) {
+		if (f->header_any || span_eq(h->fields[i].value, value))
+			return true;
+	}
+	return name.n == 0;
+}
+
+/* Takes a changed order over. False: there is none, or it changes at this moment. */
+static bool follow_order(struct env *e)
+{
+	const struct shm_orders *o = e->records->orders;
+	uint32_t gen = atomic_load_explicit(&o->trace_gen, memory_order_acquire);
+
+	if (gen == 0 || gen == e->tracing.gen)
+		return gen != 0;
+	e->tracing.filter = o->trace;
+	e->tracing.left = o->trace_count;
+	atomic_thread_fence(memory_order_acquire);
+	e->tracing.gen = atomic_load_explicit(&o->trace_gen, memory_order_relaxed) == gen ? gen : 0;
+	return e->tracing.gen != 0;
+}
+
+void record_match(struct exchange *x)
+{
+	struct env *e = x->env;
+
+	if (!follow_order(e) || e->tracing.left == 0)
+		return;
+	if (!record_filter(&e->tracing.filter, &x->client, x->route ? x->route->id : RECORD_NONE,
+			   x->listen ? x->listen->id : RECORD_NONE) || !header_matches(&e->tracing.filter, &x->req))
+		return;
+	struct shm_trace *t = arena_zalloc(&x->arena, sizeof(*t));
+	if (t == NULL)
+		return;
+	e->tracing.left--;
+	t->gen = e->tracing.gen;
+	t->host_len = (uint16_t)(x->req.authority.n < TRACE_HOST ? x->req.authority.n : TRACE_HOST);
+	if (t->host_len > 0)
+		memcpy(t->host, x->req.authority.p, t->host_len);
+	x->trace = t;
+}
+
+/* The try under way, as it stands. */
+static void trace_try(struct exchange *x)
+{
+	if (x->trace != NULL && x->trace->ntries > 0)
+		x->trace->try[x->trace->ntries - 1] = *x->try;
+}
+
+static void trace_pick(struct exchange *x)
+{
+	const struct pick_note *note = &x->env->groups.note;
+	struct shm_trace *t = x->trace;
+
+	if (t->ntries < TRACE_TRIES)
+		t->ntries++;
+	for (unsigned i = 0; i < note->n; i++) {
+		if (t->nothers == TRACE_OTHERS) {
+			t->others_lost = (uint16_t)(t->others_lost + note->n - i);
+			break;
+		}
+		t->others[t->nothers] = note->others[i];
+		t->others[t->nothers++].try = (uint8_t)(t->ntries - 1);
+	}
+}
+
 /* ---- tries ---- */
 
 static struct shm_try *next_try(struct exchange *x, bool fallback)
@@ -38,17 +118,21 @@ static struct shm_try *next_try(struct exchange *x, bool fallback)
 	t->nothers = (uint8_t)(note->n < RECORD_OTHERS ? note->n : RECORD_OTHERS);
 	for (unsigned i = 0; i < t->nothers; i++)
 		t->others[i] = note->others[i];
+	if (__builtin_expect(x->trace != NULL, 0))
+		trace_pick(x);
 	return t;
 }
 
 void record_try(struct exchange *x, const struct server *s, bool fallback)
 {
 	next_try(x, fallback)->cell = (uint16_t)s->cell;
+	trace_try(x);
 }
 
 void record_no_server(struct exchange *x, enum reason why, bool fallback)
 {
 	next_try(x, fallback)->result = (uint8_t)why;
+	trace_try(x);
 	x->try = NULL;
 }
 
@@ -62,6 +146,7 @@ void record_try_answered(struct exchange *x, uint64_t try_us, uint64_t connect_u
 	t->flags |= TRY_ANSWERED | (reused ? TRY_REUSED : 0);
 	t->connect_us = short_us(connect_us);
 	t->header_us = short_us(x->env->loop->now_us - try_us);
+	trace_try(x);
 }
 
 void record_try_failed(struct exchange *x, uint64_t try_us, uint64_t connect_us, enum reason why, unsigned flags)
@@ -74,6 +159,7 @@ void record_try_failed(struct exchange *x, uint64_t try_us, uint64_t connect_us,
 	t->flags |= (uint8_t)flags;
 	t->connect_us = short_us(connect_us);
 	t->took_us = short_us(x->env->loop->now_us - try_us);
+	trace_try(x);
 }
 
 /* ---- the end ---- */
@@ -162,6 +248,24 @@ static void fill(struct shm_record *rec, const struct exchange *x)
 	memcpy(rec->try, x->kept, x->nkept * sizeof(x->kept[0]));
 }
 
+/* Its memory goes with the exchange; whoever asked may be gone already, or slow. */
+static void put_trace(struct exchange *x)
+{
+	struct records *r = x->env->records;
+	struct shm_trace *t = x->trace, *out;
+
+	if (atomic_load_explicit(&r->orders->trace_gen, memory_order_relaxed) != t->gen)
+		return;
+	fill(&t->record, x);
+	t->end_us = x->env->loop->now_us;
+	t->target_len = (uint16_t)put_text(t->target, 0, TRACE_TARGET, x->orig_uri.n > 0 ? x->orig_uri : x->request_line);
+	out = traces_begin(r, t->gen);
+	if (out == NULL)
+		return;
+	memcpy((void *)out, t, sizeof(*t));
+	traces_end(r);
+}
+
 void record_exchange(struct exchange *x)
 {
 	struct records *r = x->env->records;
@@ -171,4 +275,6 @@ void record_exchange(struct exchange *x)
 	struct shm_record *rec = records_begin(r);
 	fill(rec, x);
 	records_end(r, rec);
+	if (__builtin_expect(x->trace != NULL, 0))
+		put_trace(x);
 }

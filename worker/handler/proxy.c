@@ -252,6 +252,7 @@ static void proxy_start(struct exchange *x)
 	p->x = x;
 	x->handler_state = p;
 	p->retries = x->route->retries;
+	p->ask.traced = x->trace != NULL;
 	timer_init(&p->timer, on_timer);
 	u = choose_upstream(x);
 	if (u == NULL) {		/* every part of the split has weight 0 */
