@@ -31,6 +31,10 @@ static inline struct shm_eject shm_eject(uint64_t w)
 				   .fails = w >> SHM_EJECT_STAMP_BITS & SHM_EJECT_FAILS,
 				   .stamp = w & (((uint64_t)1 << SHM_EJECT_STAMP_BITS) - 1) };
 }
+static inline bool shm_eject_is_set(uint64_t w)
+{
+	return w >> 63 != 0;
+}
 static inline uint64_t shm_eject_word(struct shm_eject m)
 {
 	return (uint64_t)m.ejected << 63 | (uint64_t)m.level << 58 | (uint64_t)m.fails << SHM_EJECT_STAMP_BITS | m.stamp;

@@ -28,6 +28,7 @@ static const char *const state_texts[] = {
 };
 static const char *const proto_texts[] = {
 	[SESSION_NONE] = "-", [SESSION_HTTP1] = "h1", [SESSION_HTTP2] = "h2", [SESSION_WEBSOCKET] = "ws",
+	[SESSION_UPGRADED] = "tunnel",
 };
 
 const char *pass_why_text(enum pass_why w)
@@ -160,21 +161,6 @@ bool records_become_worker(struct records *r, unsigned slot)
 
 /* ---- records ---- */
 
-struct shm_record *records_begin(struct records *r)
-{
-	struct shm_record *rec = &r->ring[r->next % RECORDS_KEPT];
-
-	atomic_store_explicit(&rec->seq, 2 * r->next + 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	return rec;
-}
-
-void records_end(struct records *r, struct shm_record *rec)
-{
-	atomic_store_explicit(&rec->seq, 2 * ++r->next, memory_order_release);
-	atomic_store_explicit(&r->own->records, r->next, memory_order_relaxed);
-}
-
 static void try_sane(struct shm_try *t)
 {
 	if (t->nothers > RECORD_OTHERS)
@@ -289,4 +275,17 @@ void traces_order(struct records *r, uint32_t gen, uint32_t count, const struct 
 	o->trace = *f;
 	o->trace_count = count;
 	atomic_store_explicit(&o->trace_gen, gen, memory_order_seq_cst);
+}
+
+/* ---- sessions ---- */
+
+void sessions_copy(const struct records *r, unsigned slot, unsigned i, struct shm_session *out)
+{
+	*out = records_sessions(r, slot)[i % SESSIONS_MAX];
+	if (out->id_len > RECORD_ID)
+		out->id_len = RECORD_ID;
+	if (out->text_len > SESSION_TEXT)
+		out->text_len = SESSION_TEXT;
+	if (out->family != ADDR_V4 && out->family != ADDR_V6 && out->family != ADDR_UNIX)
+		out->family = ADDR_NONE;
 }

@@ -100,7 +100,7 @@ struct shm_record {
 	uint16_t pad2;
 	uint8_t ip[16];
 	char id[RECORD_ID];
-	char text[RECORD_TEXT];		/* method and path, cut */
+	char text[RECORD_TEXT];		/* the request line, cut */
 	uint32_t pad3;
 	struct shm_try try[RECORD_TRIES];
 };
@@ -136,7 +136,7 @@ enum session_state {
 	SESSION_TUNNEL, SESSION_CLOSING, SESSION_OPEN, SESSION__N
 };
 const char *session_state_text(enum session_state s);
-enum session_proto { SESSION_NONE, SESSION_HTTP1, SESSION_HTTP2, SESSION_WEBSOCKET, SESSION__PROTOS };
+enum session_proto { SESSION_NONE, SESSION_HTTP1, SESSION_HTTP2, SESSION_WEBSOCKET, SESSION_UPGRADED, SESSION__PROTOS };
 const char *session_proto_text(enum session_proto p);
 
 struct shm_session {
@@ -213,8 +213,19 @@ struct shm_trace *records_traces(const struct records *r, unsigned slot);
 struct shm_session *records_sessions(const struct records *r, unsigned slot);
 
 /* A worker: the place of its next record, marked as being written; and its end, after which it can be read. */
-struct shm_record *records_begin(struct records *r);
-void records_end(struct records *r, struct shm_record *rec);
+static inline struct shm_record *records_begin(struct records *r)
+{
+	struct shm_record *rec = &r->ring[r->next % RECORDS_KEPT];
+
+	atomic_store_explicit(&rec->seq, 2 * r->next + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	return rec;
+}
+static inline void records_end(struct records *r, struct shm_record *rec)
+{
+	atomic_store_explicit(&rec->seq, 2 * ++r->next, memory_order_release);
+	atomic_store_explicit(&r->own->records, r->next, memory_order_relaxed);
+}
 /* A reader: copies record `i` of the ring; false when there is none or it is not whole. Numbers in it are within their bounds. */
 bool records_copy(const struct shm_record *ring, unsigned i, struct shm_record *out);
 /* The same for what a trace holds in addition. */
@@ -226,6 +237,8 @@ void traces_end(struct records *r);
 /* The master: when the oldest trace of a slot that was not taken yet ended; UINT64_MAX: there is none. And takes it. */
 uint64_t traces_head(const struct records *r, unsigned slot);
 bool traces_take(struct records *r, unsigned slot, struct shm_trace *out);
+/* A reader: copies session `i` of a slot, numbers within their bounds. */
+void sessions_copy(const struct records *r, unsigned slot, unsigned i, struct shm_session *out);
 /* The master: gives an order of its own number to all workers; filter NULL: none any more. */
 void traces_order(struct records *r, uint32_t gen, uint32_t count, const struct shm_filter *f);
 

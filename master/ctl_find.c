@@ -126,3 +126,17 @@ const char *ctl_age(char *out, size_t size, uint64_t ms)
 		snprintf(out, size, "%" PRIu64 "s", s);
 	return out;
 }
+
+const char *ctl_size(char *out, size_t size, uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double v = (double)bytes;
+	unsigned u = 0;
+
+	while (v >= 1024 && u + 1 < ARRAY_LEN(units)) {
+		v /= 1024;
+		u++;
+	}
+	snprintf(out, size, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
+	return out;
+}

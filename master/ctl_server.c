@@ -147,6 +147,7 @@ static bool carry_out(struct master *m, struct ctl_client *c, FILE *out, enum ct
 	case CTL_TRACE:
 		return trace_act(m, c, out, status);
 	case CTL_SESSIONS:
+		return sessions_act(m, c, out, status);
 	case CTL_TOP:
 	case CTL_SAMPLE:
 	case CTL_RELOAD:

@@ -51,6 +51,7 @@ struct ctl_client {
 	bool eof;			/* of a job's client, seen */
 	uint64_t begun_ms, due_ms;	/* of the job */
 	uint64_t job_count;		/* the job's own */
+	uint32_t job_order;		/* number of what workers were told, likewise */
 	void *job_state;		/* the job's own */
 };
 
@@ -95,12 +96,16 @@ const struct conf_route *ctl_find_route(const struct conf *c, const char *name, 
 void ctl_json(FILE *out, struct span s);
 /* "3d 4h", "5m 6s": the two largest units. */
 const char *ctl_age(char *out, size_t size, uint64_t ms);
+/* "1.5 MiB". */
+const char *ctl_size(char *out, size_t size, uint64_t bytes);
 
 /* ctl_why.c: what became of a request. */
 enum ctl_status why_show(const struct master *m, const struct ctl_request *r, FILE *out);
 
 /* ctl_trace.c: the next requests in full. The same as for admin_act(). */
 bool trace_act(struct master *m, struct ctl_client *c, FILE *out, enum ctl_status *status);
+/* ctl_sessions.c: what clients have under way. The same. */
+bool sessions_act(struct master *m, struct ctl_client *c, FILE *out, enum ctl_status *status);
 /* ctl_filter.c: "client=NET", "route=NAME", "listen=NAME", "server=UPSTREAM/SERVER" and "header=Name: value" among the words, for a
  * generation's configuration. False after a sentence (out NULL: without). Numbers of things that are not there match nothing. */
 bool ctl_filter(const struct conf *c, const struct ctl_request *r, const char *allowed, struct shm_filter *f,

@@ -18,22 +18,6 @@
 #include "master/master.h"
 #include "master/version.h"
 
-/* ---- bits of text ---- */
-
-static const char *size_text(char *out, size_t size, uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double v = (double)bytes;
-	unsigned u = 0;
-
-	while (v >= 1024 && u + 1 < ARRAY_LEN(units)) {
-		v /= 1024;
-		u++;
-	}
-	snprintf(out, size, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
-	return out;
-}
-
 /* Since a time that a child may have written: never before the beginning of things. */
 static uint64_t since(const struct master *m, uint64_t ms)
 {
@@ -367,8 +351,8 @@ static void status_text(const struct master *m, FILE *out)
 	fprintf(out, "%-12s %" PRIu64 " 2xx, %" PRIu64 " 3xx, %" PRIu64 " 4xx, %" PRIu64 " 5xx\n", "answers",
 		stat_of(m, STAT_STATUS_2XX), stat_of(m, STAT_STATUS_3XX), stat_of(m, STAT_STATUS_4XX),
 		stat_of(m, STAT_STATUS_5XX));
-	fprintf(out, "%-12s %s in, %s out\n", "traffic", size_text(in, sizeof(in), stat_of(m, STAT_BYTES_IN)),
-		size_text(sent, sizeof(sent), stat_of(m, STAT_BYTES_OUT)));
+	fprintf(out, "%-12s %s in, %s out\n", "traffic", ctl_size(in, sizeof(in), stat_of(m, STAT_BYTES_IN)),
+		ctl_size(sent, sizeof(sent), stat_of(m, STAT_BYTES_OUT)));
 	print_upstreams(m, out);
 }
 

@@ -135,6 +135,18 @@ static const char *closed_text(unsigned closed)
 	}
 }
 
+/* Method and path of a request line, without what may be secret behind a question mark. */
+static struct span request_of(const struct shm_record *r)
+{
+	struct span line = span_make(r->text, r->text_len), rest = line;
+	struct span method = span_cut(&rest, ' ');
+	size_t n = 0;
+
+	while (n < rest.n && rest.p[n] != ' ' && rest.p[n] != '?')
+		n++;
+	return n > 0 ? span_make(line.p, method.n + 1 + n) : line;
+}
+
 static const char *protocol_text(const struct shm_record *r)
 {
 	return r->flags & RECORD_STREAM ? "h2" : "h1";
@@ -294,7 +306,7 @@ void tell_text(FILE *out, const struct tale *t)
 	unsigned last = t->ntries > 0 ? t->tries[t->ntries - 1].upstream : RECORD_NONE;
 
 	fprintf(out, "request %s%s\n", log_esc(id, sizeof(id), span_make(r->id, r->id_len)), r->id_hash ? "..." : "");
-	fprintf(out, "  what       %s\n", log_esc(text, sizeof(text), span_make(r->text, r->text_len)));
+	fprintf(out, "  what       %s\n", log_esc(text, sizeof(text), request_of(r)));
 	if (t->host.n > 0 || t->target.n > 0)
 		fprintf(out, "  host       %s\n", log_esc(text, sizeof(text), t->host));
 	if (t->target.n > 0)
@@ -323,7 +335,7 @@ void tell_json(FILE *out, const struct tale *t)
 	tell_bytes(out, span_make(r->id, r->id_len));
 	fprintf(out, ", \"time_ms\": %" PRIu64 ", \"worker\": %u, \"generation\": %u, \"request\": ", r->wall_ms, t->slot,
 		t->crew->number);
-	tell_bytes(out, span_make(r->text, r->text_len));
+	tell_bytes(out, request_of(r));
 	if (t->target.p != NULL) {
 		fputs(", \"target\": ", out);
 		tell_bytes(out, t->target);
@@ -365,5 +377,5 @@ void tell_line(FILE *out, const struct tale *t)
 	fprintf(out, "%-12s %-32s %3u %10s %-14s %-16s %-18s %s\n", strlen(when) > 11 ? when + 11 : when,
 		log_esc(id, sizeof(id), span_make(r->id, r->id_len)), r->status, tell_us(us, sizeof(us), r->total_us),
 		reason_token((enum reason)r->reason), tell_route(route, sizeof(route), c, r->route),
-		tell_server(server, sizeof(server), c, cell), log_esc(text, sizeof(text), span_make(r->text, r->text_len)));
+		tell_server(server, sizeof(server), c, cell), log_esc(text, sizeof(text), request_of(r)));
 }

@@ -65,7 +65,7 @@ struct master {
 	uint64_t tick_ms;		/* last turn of the watchdog */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
 	uint32_t orders;		/* given to workers through shared memory, ever: numbers them */
-	bool tracing;			/* one client at a time */
+	bool tracing, listing;		/* one client each at a time */
 	unsigned logs_round;		/* raised each time the logs are reopened */
 };
 

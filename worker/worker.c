@@ -200,6 +200,9 @@ static void on_control(struct watch *watch, uint32_t events)
 			if (w->acceptors == NULL && !w->env.draining)
 				listen_all(w);
 			break;
+		case IPC_SESSIONS:
+			sessions_start(&w->down, (uint32_t)m.arg);
+			break;
 		case IPC_STOP:
 			down_stop(&w->down, REASON_SHUTDOWN);
 			worker_end(w, 0);

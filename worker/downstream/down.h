@@ -8,6 +8,7 @@
 #define WORKER_DOWNSTREAM_DOWN_H
 
 #include "common/slab.h"
+#include "worker/downstream/sessions.h"
 #include "worker/exchange/env.h"
 #include "worker/io/conn.h"
 
@@ -20,6 +21,7 @@ struct down {
 	struct slab h2s, h2_streams;
 	struct h2_shared *h2;		/* NULL until a client speaks it */
 	uint64_t next_id;
+	struct sessions sessions;
 	bool ask_local;			/* some server is told where clients connected to */
 };
 

@@ -102,17 +102,17 @@ static struct shm_try *next_try(struct exchange *x, bool fallback)
 	const struct pick_note *note = &x->env->groups.note;
 	struct shm_try *t;
 
+	/* They are zero in a fresh exchange. */
 	if (x->nkept < RECORD_TRIES)
 		x->nkept++;
+	else
+		memset(&x->kept[x->nkept - 1], 0, sizeof(*t));
 	t = &x->kept[x->nkept - 1];
 	x->try = t;
 	t->cell = RECORD_NONE;
 	t->upstream = x->upstream ? (uint16_t)x->upstream->id : RECORD_NONE;
-	t->status = 0;
-	t->result = REASON_NONE;
 	t->flags = fallback ? TRY_FALLBACK : 0;
 	t->begin_us = short_us(x->env->loop->now_us - x->t_start_us);
-	t->connect_us = t->header_us = t->took_us = 0;
 	t->load = note->load;
 	t->passed = note->passed < UINT16_MAX ? (uint16_t)note->passed : UINT16_MAX;
 	t->nothers = (uint8_t)(note->n < RECORD_OTHERS ? note->n : RECORD_OTHERS);
@@ -192,34 +192,38 @@ static enum record_closed closed_by(const struct exchange *x)
 static void put_client(struct shm_record *rec, const struct addr *a)
 {
 	rec->family = a->family;
-	rec->port = a->family == ADDR_UNIX ? 0 : a->port;
-	if (a->family == ADDR_V4 || a->family == ADDR_V6)
+	rec->port = a->port;
+	if (__builtin_expect(a->family == ADDR_UNIX, 0))
+		rec->port = 0;		/* and no pointer */
+	else
 		memcpy(rec->ip, a->v6, sizeof(rec->ip));
 }
 
+#define OWN_ID 32			/* bytes of an id that was made here */
+
 static void put_id(struct shm_record *rec, struct span id)
 {
-	bool whole = id.n <= RECORD_ID;
-
-	rec->id_len = (uint8_t)(whole ? id.n : RECORD_ID);
-	memcpy(rec->id, id.p, rec->id_len);
-	rec->id_hash = whole ? 0 : span_hash(id, 0);
+	rec->id_hash = 0;
+	rec->id_len = (uint8_t)(id.n < RECORD_ID ? id.n : RECORD_ID);
+	if (id.n == OWN_ID)
+		memcpy(rec->id, id.p, OWN_ID);
+	else
+		memcpy(rec->id, id.p, rec->id_len);
+	if (id.n > RECORD_ID)
+		rec->id_hash = span_hash(id, 0);
 }
 
-static size_t put_text(char *out, size_t at, size_t room, struct span s)
+static size_t cut(char *out, size_t room, struct span s)
 {
-	size_t n = s.n < room - at ? s.n : room - at;
+	size_t n = s.n < room ? s.n : room;
 
 	if (n > 0)
-		memcpy(out + at, s.p, n);
-	return at + n;
+		memcpy(out, s.p, n);
+	return n;
 }
 
 static void fill(struct shm_record *rec, const struct exchange *x)
 {
-	struct span method = x->req.method != METHOD_OTHER ? method_name(x->req.method) : x->req.method_text;
-	size_t n;
-
 	rec->wall_ms = x->start_wall_ms;
 	rec->total_us = x->env->loop->now_us - x->t_start_us;
 	rec->bytes_in = x->bytes_in;
@@ -237,15 +241,9 @@ static void fill(struct shm_record *rec, const struct exchange *x)
 	rec->ntries = x->nkept;
 	put_client(rec, &x->client);
 	put_id(rec, x->request_id_span);
-	if (x->orig_path.n > 0) {
-		n = put_text(rec->text, 0, RECORD_TEXT, method);
-		n = put_text(rec->text, n, RECORD_TEXT, SPAN(" "));
-		n = put_text(rec->text, n, RECORD_TEXT, x->orig_path);
-	} else {
-		n = put_text(rec->text, 0, RECORD_TEXT, x->request_line);
-	}
-	rec->text_len = (uint8_t)n;
-	memcpy(rec->try, x->kept, x->nkept * sizeof(x->kept[0]));
+	rec->text_len = (uint8_t)cut(rec->text, RECORD_TEXT, x->request_line);
+	for (unsigned i = 0; i < x->nkept; i++)
+		rec->try[i] = x->kept[i];
 }
 
 /* Its memory goes with the exchange; whoever asked may be gone already, or slow. */
@@ -258,7 +256,7 @@ static void put_trace(struct exchange *x)
 		return;
 	fill(&t->record, x);
 	t->end_us = x->env->loop->now_us;
-	t->target_len = (uint16_t)put_text(t->target, 0, TRACE_TARGET, x->orig_uri.n > 0 ? x->orig_uri : x->request_line);
+	t->target_len = (uint16_t)cut(t->target, TRACE_TARGET, x->orig_uri.n > 0 ? x->orig_uri : x->request_line);
 	out = traces_begin(r, t->gen);
 	if (out == NULL)
 		return;

@@ -63,7 +63,6 @@ static unsigned pick_best(struct group *g, const unsigned *cand, unsigned n, con
 	uint64_t weights = weights_of(g, cand, n);
 	unsigned best = cand[0];
 
-	g->all->note.looked = m->look != NULL;
 	for (unsigned try = 0; try < TURN_TRIES; try++) {
 		struct entry first = { .cost = 0 }, e = { .cost = 0 };
 		struct turns turns;
@@ -72,16 +71,17 @@ static unsigned pick_best(struct group *g, const unsigned *cand, unsigned n, con
 		for (unsigned i = 0; i < n; i++) {
 			e.weight = weight_of(g, cand[i]);
 			turn_read(&turns, cand[i], e.weight, &e.turn);
-			if (m->look != NULL) {
+			if (m->look != NULL)
 				m->look(g, cand[i], &e, usual);
-				if (i < NOTE_LOADS)
-					g->all->note.loads[i] = e.active;
-			}
+			if (i < NOTE_LOADS)
+				g->all->note.loads[i] = e.active;
 			if (i > 0 && !m->better(&e, &first))
 				continue;
 			first = e;
 			best = cand[i];
 		}
+		if (m->look != NULL)
+			g->all->note.load = first.active;
 		if (turn_take(&turns, best, &first.turn))
 			break;
 	}

@@ -193,7 +193,7 @@ void pick_tried(struct pick_ask *ask, const struct server *s)
 }
 
 /* One that is no candidate. Spare cells of host names are nobody. */
-static void note_unfit(struct group *g, const struct pick_ask *ask, unsigned i)
+static __attribute__((noinline, cold)) void note_unfit(struct group *g, const struct pick_ask *ask, unsigned i)
 {
 	const struct server *s = &g->servers[i];
 
@@ -216,11 +216,13 @@ static unsigned candidates(struct group *g, const struct pick_ask *ask, bool bac
 
 		if (s->conf->backup != backup)
 			continue;
-		if (s->weight > 0 && !(ask->ntried > 0 && was_tried(ask, i)) && health_usable(s, now, &wait))
+		if (s->weight > 0 && !(ask->ntried > 0 && was_tried(ask, i)) && health_usable(s, now, &wait)) {
 			cand[n++] = i;
-		else if (note)
-			note_unfit(g, ask, i);
+			continue;
+		}
 		*pending = *pending || wait;
+		if (note)
+			note_unfit(g, ask, i);
 	}
 	return n;
 }
@@ -274,26 +276,29 @@ static unsigned without_full(struct group *g, unsigned *cand, unsigned n)
 	return kept;
 }
 
-/* Who could have been picked but was not, and how busy they were as far as that was looked at. */
+/* Who could have been picked but was not. How busy they are is not looked at anew, unless everything is wanted. */
 static void note_lost(struct group *g, const struct pick_ask *ask, const unsigned *cand, unsigned n, unsigned picked)
 {
 	struct pick_note *note = &g->all->note;
 	const struct shm *shm = g->all->shm;
+	unsigned known = note->load != RECORD_LOAD_UNKNOWN ? NOTE_LOADS : 0, at = note->n;
 
-	for (unsigned i = 0; i < n; i++) {
-		bool known = note->looked && i < NOTE_LOADS;
+	if (known == 0)
+		note->load = shm_active(shm, g->servers[picked].cell) - 1;
+	note->passed += n - 1;
+	for (unsigned i = 0; i < n && at < note->limit; i++) {
+		unsigned cell = g->servers[cand[i]].cell;
 
 		if (cand[i] == picked)
-			note->load = known ? note->loads[i] : shm_active(shm, g->servers[picked].cell) - 1;
-		else if (note->n < note->limit)
-			note_other(g, cand[i], PASS_LOST, known ? note->loads[i] : !ask->traced ? RECORD_LOAD_UNKNOWN :
-				   shm_active(shm, g->servers[cand[i]].cell));
-		else
-			note->passed++;
+			continue;
+		note->others[at++] = (struct shm_other){
+			.cell = (uint16_t)cell, .why = PASS_LOST, .load = i < known ? note->loads[i] :
+			ask->traced ? shm_active(shm, cell) : RECORD_LOAD_UNKNOWN };
 	}
+	note->n = at;
 }
 
-static void note_backups(struct group *g)
+static __attribute__((noinline, cold)) void note_backups(struct group *g)
 {
 	for (unsigned i = 0; i < g->nservers; i++) {
 		if (g->servers[i].conf->backup && !server_unused(&g->servers[i]))
@@ -307,7 +312,7 @@ static enum pick_rc take_one(struct group *g, const struct pick_ask *ask, unsign
 	if (g->limited)
 		n = without_full(g, cand, n);
 	while (n > 0) {
-		g->all->note.looked = false;
+		g->all->note.load = RECORD_LOAD_UNKNOWN;
 		unsigned index = balance_pick(g, ask, cand, n), at = 0;
 
 		must(index < g->nservers);

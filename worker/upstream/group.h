@@ -64,14 +64,13 @@ struct group {
 };
 
 /* How the last pick went, for the record: kept until the next one. */
-#define NOTE_LOADS 256
+#define NOTE_LOADS 4
 struct pick_note {
 	unsigned limit;			/* others that are wanted */
 	unsigned n;			/* and that there are */
 	unsigned passed;		/* in all */
-	bool looked;			/* `loads` has what the balancer saw, by candidate */
 	uint32_t load;			/* of the server that was picked, before */
-	uint32_t loads[NOTE_LOADS];
+	uint32_t loads[NOTE_LOADS];	/* as the balancer saw them, by candidate; where it set `load` */
 	struct shm_other others[TRACE_OTHERS];
 };
 

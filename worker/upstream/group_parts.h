@@ -14,7 +14,6 @@ enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct serve
 static inline void note_clear(struct group *g)
 {
 	g->all->note.n = g->all->note.passed = 0;
-	g->all->note.looked = false;
 	g->all->note.load = RECORD_LOAD_UNKNOWN;
 }
 /* A server was passed over. */

@@ -31,7 +31,9 @@ static bool ejected_now(const struct server *s, struct shm_eject m, uint64_t now
 bool health_ejected(const struct server *s, uint64_t now_ms)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
-	return ejected_now(s, shm_eject(atomic_load_explicit(word_of(s), memory_order_seq_cst)), now_ms);
+	uint64_t word = atomic_load_explicit(word_of(s), memory_order_seq_cst);
+
+	return shm_eject_is_set(word) && ejected_now(s, shm_eject(word), now_ms);
 }
 
 static enum health_state state_of(const struct server *s)
