@@ -30,6 +30,7 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_STOP:
 	case IPC_LOST_SYSLOG:
 	case IPC_GO:
+	case IPC_AWAY:
 	case IPC_SESSIONS:
 		return nfds == 0;
 	case IPC_LOG:
