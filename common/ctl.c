@@ -37,7 +37,9 @@ static const struct ctl_verb_def verbs[] = {
 	{ "sessions", CTL_SESSIONS, 0, 4, "--json", "--limit",
 	  "sessions [client=NET] [listen=NAME] [route=NAME] [server=UPSTREAM/SERVER] [--limit N] [--json]",
 	  "the connections of clients and what is under way on them" },
-	{ "top", CTL_LATER, 0, CTL_WORDS, NULL, NULL, "top", "what goes on, renewed each second" },
+	{ "top", CTL_TOP, 0, 1, "--json", "-n -d", "top [UPSTREAM] [-n COUNT] [-d SECONDS] [--json]",
+	  "what goes on, renewed each second" },
+	{ "sample", CTL_SAMPLE, 0, 1, NULL, NULL, NULL, "the numbers behind top" },
 	{ "purge", CTL_LATER, 0, CTL_WORDS, NULL, NULL, "purge", "remove from a cache" },
 	{ "enable", CTL_LATER, 0, CTL_WORDS, NULL, NULL, "enable ROUTE", "reserved" },
 	{ "disable", CTL_LATER, 0, CTL_WORDS, NULL, NULL, "disable ROUTE", "reserved" },
@@ -113,7 +115,7 @@ static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_reques
 			i += argv[i][n] != '=';
 		} else if (argv[i][0] == '-' || r->nwords >= CTL_WORDS || r->nwords >= r->def->max_words) {
 			snprintf(why, size, "\"%s\" %s; usage: weirctl %s", log_esc(safe, sizeof(safe), span_of(argv[i])),
-				 n > 0 ? "needs a value" : "is too much", r->def->usage);
+				 n > 0 ? "needs a value" : "is too much", r->def->usage != NULL ? r->def->usage : r->def->name);
 			return CTL_USAGE;
 		} else {
 			r->words[r->nwords++] = argv[i];

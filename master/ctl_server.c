@@ -148,8 +148,14 @@ static bool carry_out(struct master *m, struct ctl_client *c, FILE *out, enum ct
 		return trace_act(m, c, out, status);
 	case CTL_SESSIONS:
 		return sessions_act(m, c, out, status);
-	case CTL_TOP:
 	case CTL_SAMPLE:
+		if (!show_sample(m, r->nwords > 0 ? r->words[0] : NULL, out))
+			*status = CTL_FAILED;
+		return true;
+	case CTL_TOP:
+		fprintf(out, "top is weirctl's own\n");
+		*status = CTL_USAGE;
+		return true;
 	case CTL_RELOAD:
 	case CTL_LATER:
 	case CTL_UNKNOWN:

@@ -16,6 +16,7 @@
 #include "common/conf.h"
 #include "common/ctl.h"
 #include "common/shm_record.h"
+#include "master/crew.h"
 
 struct master;
 
@@ -111,9 +112,33 @@ bool sessions_act(struct master *m, struct ctl_client *c, FILE *out, enum ctl_st
 bool ctl_filter(const struct conf *c, const struct ctl_request *r, const char *allowed, struct shm_filter *f,
 		FILE *out);
 
+/* One server as it is shown: a cell of shared memory and what it belongs to. */
+struct shown {
+	const struct conf_upstream *upstream;
+	const struct conf_server *server;
+	unsigned cell;
+	enum health_state state;
+	enum health_why why;
+	uint64_t for_ms;
+	struct shm_admin admin;
+	uint64_t ejected_ms;		/* how much longer; 0: it is not */
+	enum reason last_fail;		/* NONE: no try failed here yet */
+	uint64_t last_fail_ms;		/* so long ago */
+	unsigned weight;
+	struct crew_use use;		/* all generations together */
+	char name[128], address[ADDR_TEXT];
+};
+/* ctl_show.c: calls `show` for each server of the upstream that is there. */
+void show_each(const struct master *m, const struct conf_upstream *u, void *arg,
+	       void (*show)(const struct master *m, const struct shown *s, void *arg));
+const char *show_state(const struct shown *s);
+unsigned show_live_workers(const struct master *m, unsigned *restarts);
+
 /* ctl_show.c: the answers that list things. */
 void show_status(const struct master *m, FILE *out, bool json);
 void show_workers(const struct master *m, FILE *out, bool json);
+/* ctl_show_top.c: numbers for top. The same as show_servers(). */
+bool show_sample(const struct master *m, const char *upstream, FILE *out);
 /* False after a sentence when there is no such upstream. upstream NULL: all. */
 bool show_servers(const struct master *m, const char *upstream, FILE *out, bool json);
 

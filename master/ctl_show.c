@@ -26,24 +26,7 @@ static uint64_t since(const struct master *m, uint64_t ms)
 
 /* ---- servers ---- */
 
-/* One server as it is shown: a cell of shared memory and what it belongs to. */
-struct shown {
-	const struct conf_upstream *upstream;
-	const struct conf_server *server;
-	unsigned cell;
-	enum health_state state;
-	enum health_why why;
-	uint64_t for_ms;
-	struct shm_admin admin;
-	uint64_t ejected_ms;		/* how much longer; 0: it is not */
-	enum reason last_fail;		/* NONE: no try failed here yet */
-	uint64_t last_fail_ms;		/* so long ago */
-	unsigned weight;
-	struct crew_use use;		/* all generations together */
-	char name[128], address[ADDR_TEXT];
-};
-
-static const char *state_text(const struct shown *s)
+const char *show_state(const struct shown *s)
 {
 	if (s->server->disabled)
 		return "disabled";
@@ -111,8 +94,8 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	return out->state != HEALTH_UNUSED || i == 0;
 }
 
-static void each_server(const struct master *m, const struct conf_upstream *u, void *arg,
-			void (*show)(const struct master *m, const struct shown *s, void *arg))
+void show_each(const struct master *m, const struct conf_upstream *u, void *arg,
+	       void (*show)(const struct master *m, const struct shown *s, void *arg))
 {
 	for (unsigned i = 0; i < u->nservers; i++) {
 		const struct conf_server *s = &u->servers[i];
@@ -156,7 +139,7 @@ static void print_server(const struct master *m, const struct shown *s, void *ar
 	snprintf(weight, sizeof(weight), "%u%s", s->weight, s->server->backup ? " backup" : "");
 	fprintf(p->out,
 		"%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u",
-		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
+		SPAN_FMT(s->upstream->name), s->name, s->address, show_state(s),
 		ctl_age(age, sizeof(age), s->for_ms), weight, s->use.active,
 		s->use.requests, s->use.fails, atomic_load(&h->checks));
 	if (s->ejected_ms > 0)
@@ -181,7 +164,7 @@ static void print_server_json(const struct master *m, const struct shown *s, voi
 	fprintf(p->out, ", \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"weight\": %u, \"backup\": %s, "
 		"\"max_conns\": %u, \"active\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
 		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u",
-		state_text(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
+		show_state(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
 		s->use.active, s->use.requests, s->use.fails,
 		atomic_load(&h->checks), atomic_load(&h->fails), atomic_load(&h->last_ms));
 	fprintf(p->out, ", \"ejected_ms\": %" PRIu64, s->ejected_ms);
@@ -206,7 +189,7 @@ bool show_servers(const struct master *m, const char *upstream, FILE *out, bool 
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 
 		if (upstream == NULL || span_eq(u->name, span_of(upstream)))
-			each_server(m, u, &p, json ? print_server_json : print_server);
+			show_each(m, u, &p, json ? print_server_json : print_server);
 	}
 	if (json)
 		fputs(p.first ? "]\n" : "\n]\n", out);
@@ -274,7 +257,7 @@ void show_workers(const struct master *m, FILE *out, bool json)
 
 /* ---- status ---- */
 
-static unsigned live_workers(const struct master *m, unsigned *restarts)
+unsigned show_live_workers(const struct master *m, unsigned *restarts)
 {
 	unsigned live = 0;
 
@@ -299,7 +282,7 @@ static void print_upstreams(const struct master *m, FILE *out)
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
-		each_server(m, u, &t, add_up);
+		show_each(m, u, &t, add_up);
 		fprintf(out, "%-12s %.*s: %u of %u servers up, %u ejected, %" PRIu64 " requests under way, %" PRIu64
 			" queued%s\n", i == 0 ? "upstreams" : "", SPAN_FMT(u->name), t.up, t.servers, t.ejected, t.active,
 			crews_queued(m, u), t.up == 0 ? "  <- none is up" : "");
@@ -338,7 +321,7 @@ static void json_generations(const struct master *m, FILE *out)
 static void status_text(const struct master *m, FILE *out)
 {
 	char age[32], in[32], sent[32];
-	unsigned restarts, live = live_workers(m, &restarts);
+	unsigned restarts, live = show_live_workers(m, &restarts);
 
 	fprintf(out, "weir %s is %s: process %d, up %s, configuration %s\n", WEIR_VERSION, master_state_name(m->state),
 		(int)getpid(), ctl_age(age, sizeof(age), since(m, m->begun_ms)), m->crew->conf->path);
@@ -363,7 +346,7 @@ static void json_upstreams(const struct master *m, FILE *out)
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
-		each_server(m, u, &t, add_up);
+		show_each(m, u, &t, add_up);
 		fputs(i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ", out);
 		ctl_json(out, u->name);
 		fprintf(out, ", \"servers\": %u, \"up\": %u, \"ejected\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64
@@ -374,7 +357,7 @@ static void json_upstreams(const struct master *m, FILE *out)
 
 static void status_json(const struct master *m, FILE *out)
 {
-	unsigned restarts, live = live_workers(m, &restarts);
+	unsigned restarts, live = show_live_workers(m, &restarts);
 
 	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64
 		",\n  \"configuration\": ",

@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/ctl.h"
 #include "common/log.h"
 #include "common/obj.h"
+#include "master/ctl_client.h"
 #include "master/version.h"
 
 #define PATIENCE_S 10
@@ -35,39 +35,6 @@ static void print_help(FILE *out)
 	}
 	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet, 4 timed out,\n"
 		     "5 no such request on record.\n");
-}
-
-static int fail(const char *path, const char *what)
-{
-	const char *hint = errno == ENOENT || errno == ECONNREFUSED ? "is weir running, and is this its control socket?"
-			   : errno == EACCES ? "only root and the account of the master may ask" : strerror(errno);
-
-	fprintf(stderr, "weirctl: %s %s: %s\n", what, path, hint);
-	return CTL_FAILED;
-}
-
-/* A socket to the master, or -1 with errno. */
-static int connect_to(const char *path, time_t patience_s)
-{
-	const struct timeval patience = { .tv_sec = patience_s };
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(to.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(to.sun_path, path, strlen(path));
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
-		return fd;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return -1;
 }
 
 /* An answer as far as it has come. */
@@ -121,16 +88,6 @@ static void on_signal(int signals, int fd)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-static int open_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK) : -1;
-}
-
 /* False with errno: nothing more came in that time. */
 static bool read_all(int fd, int signals, time_t patience_s, struct reader *r)
 {
@@ -159,13 +116,13 @@ static bool read_all(int fd, int signals, time_t patience_s, struct reader *r)
 static int show_answer(int fd, const char *path, time_t patience_s)
 {
 	struct reader r = { .status = -1 };
-	int signals = open_signals();
+	int signals = ctl_client_signals((const int[]){ 0 });
 	bool whole = read_all(fd, signals, patience_s, &r);
 
 	if (signals >= 0)
 		close(signals);
 	if (!whole)
-		return fail(path, "no answer through");
+		return ctl_client_fail(path, "no answer through");
 	if (r.stream && r.nheld == 2 && r.held[0] == '\0')
 		r.status = r.held[1] - '0';
 	if (r.stream && r.status < 0) {
@@ -205,11 +162,13 @@ static int ask(const char *path, int argc, char *const *argv)
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path, PATIENCE_S);
+	if (r.def->verb == CTL_TOP)
+		return top_run(path, &r);
+	int fd = ctl_client_connect(path, PATIENCE_S);
 	if (fd < 0)
-		return fail(path, "cannot reach");
+		return ctl_client_fail(path, "cannot reach");
 	bool sent = send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
-	int result = sent ? show_answer(fd, path, patience_of(&r)) : fail(path, "cannot send to");
+	int result = sent ? show_answer(fd, path, patience_of(&r)) : ctl_client_fail(path, "cannot send to");
 	close(fd);
 	return result;
 }
