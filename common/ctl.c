@@ -22,6 +22,8 @@ static const struct ctl_verb_def verbs[] = {
 	  "end what is under way, then stop; or stop at once" },
 	{ "reload", CTL_RELOAD, 0, 0, NULL, NULL, "reload",
 	  "read the configuration again; wait until it is in force" },
+	{ "upgrade", CTL_UPGRADE, 0, 0, NULL, NULL, "upgrade",
+	  "run the program's file anew in place; wait until it serves" },
 	{ "drain", CTL_DRAIN, 1, 1, "--json", "--wait", "drain UPSTREAM/SERVER [--wait TIME] [--json]",
 	  "send a server no new requests" },
 	{ "ready", CTL_READY, 1, 1, "--json", NULL, "ready UPSTREAM/SERVER [--json]", "use a server again" },

@@ -119,13 +119,40 @@ void records_fini(struct records *r)
 	r->magic = 0;
 }
 
-bool records_init(struct records *r, unsigned nslots)
+static void set_sizes(struct records *r, unsigned nslots)
 {
 	must(nslots > 0);
 	*r = (struct records){ .magic = RECORDS_MAGIC, .nslots = nslots, .fd = { -1, -1 } };
 	r->orders_size = shm_seg_pages(sizeof(struct shm_orders) + nslots * sizeof(_Atomic uint32_t));
 	r->area_size = sessions_at() + shm_seg_pages(SESSIONS_MAX * sizeof(struct shm_session));
 	r->size = r->orders_size + nslots * r->area_size;
+}
+
+uint64_t records_layout(void)
+{
+	const uint64_t sizes[] = { sizeof(struct shm_record), RECORDS_KEPT, sizeof(struct shm_trace), TRACES_KEPT,
+				   sizeof(struct shm_session), SESSIONS_MAX, sizeof(struct shm_orders), PASS__N, REASON__N };
+
+	return span_hash(span_make((const char *)sizes, sizeof(sizes)), 1);
+}
+
+bool records_adopt(struct records *r, unsigned nslots, int fd)
+{
+	set_sizes(r, nslots);
+	if (shm_seg_is(fd, r->size))
+		r->orders = shm_seg_map(fd, r->size, PROT_READ);
+	if (r->orders == NULL || madvise(r->orders, r->size, MADV_DONTFORK) != 0) {
+		records_fini(r);
+		return false;
+	}
+	r->areas = (char *)r->orders + r->orders_size;
+	r->fd[1] = fd;
+	return true;
+}
+
+bool records_init(struct records *r, unsigned nslots)
+{
+	set_sizes(r, nslots);
 	r->fd[0] = shm_seg_make("weir-records", r->size);
 	if (r->fd[0] >= 0 && (r->fd[1] = shm_seg_readonly(r->fd[0])) >= 0)
 		r->orders = shm_seg_map(r->fd[0], r->size, PROT_READ | PROT_WRITE);

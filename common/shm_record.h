@@ -205,6 +205,10 @@ bool records_become_worker(struct records *r, unsigned slot);
 /* In a child that has nothing to do with it. */
 void records_forget(struct records *r);
 void records_fini(struct records *r);
+/* Those of a master before this one, through a read-only descriptor that is the caller's again on false. Only to be read. */
+bool records_adopt(struct records *r, unsigned nslots, int fd);
+/* Stands for the layout: what another program made is only read where it is the same. */
+uint64_t records_layout(void);
 
 /* A worker's own area; the master's of any slot. */
 struct shm_area *records_area(const struct records *r, unsigned slot);

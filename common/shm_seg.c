@@ -55,3 +55,14 @@ void *shm_seg_map(int fd, size_t size, int prot)
 
 	return p == MAP_FAILED ? NULL : p;
 }
+
+bool shm_seg_is(int fd, size_t size)
+{
+	const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size == (off_t)size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
+		return true;
+	errno = EPROTO;
+	return false;
+}

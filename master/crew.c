@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/obj.h"
@@ -47,6 +48,20 @@ struct crew *crew_new(struct master *m, struct conf *conf)
 			    .conf = conf, .borrowed = conf != NULL, .next = m->crews, .priv = { .jail_fd = -1 } };
 	arena_init(&w->arena, NULL, 0);
 	m->crews = w;
+	return w;
+}
+
+struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder *elder)
+{
+	struct crew *w = crew_new(m, from->conf);
+
+	w->number = from->number;
+	w->since_ms = from->since_ms;
+	w->state = CREW_OLD;
+	w->elder = elder;
+	w->shm = from->shm;
+	if (from->records_fd >= 0 && !records_adopt(&w->records, w->shm.nslots - 1, from->records_fd))
+		close(from->records_fd);
 	return w;
 }
 
@@ -95,6 +110,8 @@ static unsigned processes(const struct crew *w, bool workers_only)
 {
 	unsigned n = 0;
 
+	if (w->elder != NULL)
+		return w->gone ? 0 : shm_live_rows(&w->shm, workers_only);
 	for (unsigned i = 0; i < w->nchildren; i++)
 		n += w->children[i].pid > 0 && (!workers_only || w->children[i].role == PROCESS_WORKER);
 	return n;
@@ -112,6 +129,15 @@ bool crew_is_ready(const struct crew *w)
 			return false;
 	}
 	return w->nchildren > 0;
+}
+
+const struct child *crew_lost_child(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].restarts > 0 || w->children[i].state == CHILD_STUCK)
+			return &w->children[i];
+	}
+	return NULL;
 }
 
 unsigned crews_old(const struct master *m)
@@ -151,6 +177,8 @@ void crew_end(struct master *m, struct crew *w)
 	if (w->state == CREW_OLD && m->state == MASTER_RUNNING && processes(w, true) > 0)
 		count_losses(m, w);
 	crew_set_state(m, w, CREW_ENDING);
+	if (w->elder != NULL)
+		heir_end_crew(m, w);
 	for (unsigned i = 0; i < w->nchildren; i++)
 		child_stop(m, &w->children[i]);
 }
@@ -168,17 +196,32 @@ static void bury(struct master *m, struct crew **at)
 	crew_free(w);
 }
 
+/* The end of another master's is that one's to tell. */
+static void move_on(struct master *m, struct crew *w)
+{
+	if (w->elder != NULL) {
+		if (w->gone)
+			crew_set_state(m, w, CREW_GONE);
+		return;
+	}
+	if (w->state == CREW_OLD && processes(w, true) == 0)
+		crew_end(m, w);
+	if (w->state == CREW_ENDING && processes(w, false) == 0) {
+		crew_set_state(m, w, CREW_GONE);
+		upgrade_tell_gone(m, w);
+	}
+}
+
 void crews_tend(struct master *m)
 {
 	for (struct crew **at = &m->crews; *at != NULL;) {
 		struct crew *w = *at;
 
 		OBJ_CHECK(w, CREW_MAGIC);
-		if (w->state == CREW_OLD && processes(w, true) == 0)
-			crew_end(m, w);
-		if (w->state == CREW_ENDING && processes(w, false) == 0)
-			crew_set_state(m, w, CREW_GONE);
-		if (w->state == CREW_GONE && w != m->crew && m->state == MASTER_RUNNING)
+		move_on(m, w);
+		/* In an upgrade another master counts on what each of them has counted. */
+		if (w->state == CREW_GONE && w != m->crew && m->state == MASTER_RUNNING &&
+		    m->upgrade.state <= UPGRADE_ASKED)
 			bury(m, at);
 		else
 			at = &w->next;

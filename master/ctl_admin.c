@@ -96,17 +96,16 @@ static void say_done(const struct ctl_request *r, FILE *out, uint64_t active, ui
 
 /* ---- waiting until a server has nothing left ---- */
 
-/* Every worker has begun a turn since the change: none is still on its way to the server by what it read before. A worker that
- * starts reads the change itself. */
+/* Every worker, those of an earlier master too, has begun a turn since the change: none is still on its way to the server by what
+ * it read before. A worker that starts reads the change itself. */
 static bool all_know(const struct master *m, uint64_t since_ms)
 {
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
-		for (unsigned i = 0; i < w->nchildren; i++) {
-			const struct child *c = &w->children[i];
+		/* The last row is the checker's. */
+		for (unsigned i = 0; w->shm.magic == SHM_MAGIC && i + 1 < w->shm.nslots; i++) {
+			const struct shm_row *row = shm_row(&w->shm, i);
 
-			if (c->role != PROCESS_WORKER || c->pid <= 0 || c->state == CHILD_STARTING)
-				continue;
-			if (atomic_load(&shm_row(&w->shm, c->slot)->beat_ms) <= since_ms)
+			if (atomic_load(&row->state) == SLOT_LIVE && atomic_load(&row->beat_ms) <= since_ms)
 				return false;
 		}
 	}

@@ -22,6 +22,7 @@ struct master;
 
 #define CTL_CLIENTS 8
 #define CTL_RELOAD_MS 100000		/* one that waits for a reload */
+#define CTL_UPGRADE_MS 100000		/* for an upgrade */
 #define CTL_CLIENT_MS 5000		/* a client has so long for all of it */
 #define CTL_JOB_MS 50			/* between two looks at what a client waits for */
 #define CTL_STREAM_MAX (1u << 20)	/* of an answer that comes bit by bit and waits to be taken */
@@ -54,16 +55,22 @@ struct ctl_client {
 	uint64_t job_count;		/* the job's own */
 	uint32_t job_order;		/* number of what workers were told, likewise */
 	void *job_state;		/* the job's own */
+	bool upgrade;			/* it waits for an upgrade */
 };
 
 struct ctl_server {
-	int fd;				/* -1: no control socket */
+	int fd;				/* -1: no control socket, or another master has it */
+	bool lent;			/* another master listens on it */
 	const char *path;
 	struct ctl_client clients[CTL_CLIENTS];
 };
 
 /* False with errno. */
 bool ctl_server_start(struct ctl_server *s, const char *path);
+/* The listening socket of another master, who still uses it. */
+void ctl_server_adopt(struct ctl_server *s, int fd, const char *path);
+/* Another master listens from now on; who is connected gets an answer. */
+void ctl_server_leave(struct ctl_server *s);
 void ctl_server_stop(struct master *m);
 /* What to poll for: up to 1 + CTL_CLIENTS entries; returns how many. */
 unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out);
@@ -74,6 +81,8 @@ uint64_t ctl_server_next(const struct master *m);
 
 /* A reload has ended: whoever waited for it is answered. */
 void ctl_server_reloaded(struct master *m, bool good, const char *text);
+/* The same for an upgrade. */
+void ctl_server_upgraded(struct master *m, bool good, const char *text);
 
 /* For jobs: begins one; it ends after `patience_ms` at the latest by its own doing, and a little later by force. */
 void ctl_job_start(struct master *m, struct ctl_client *c, const struct ctl_job *job, uint64_t patience_ms);

@@ -24,7 +24,7 @@
 /* Is asked, and can answer. */
 static bool is_asked(const struct crew *w, const struct child *c, uint32_t gen)
 {
-	return w->records.magic == RECORDS_MAGIC && c->role == PROCESS_WORKER && c->pid > 0 &&
+	return crew_takes_orders(w) && c->role == PROCESS_WORKER && c->pid > 0 &&
 	       (c->state == CHILD_LIVE || c->state == CHILD_DRAINING || c->state == CHILD_STUCK) &&
 	       atomic_load(&w->records.orders->sessions_gen) == gen;
 }
@@ -192,7 +192,7 @@ static void ask_workers(struct master *m, const struct ctl_client *c)
 	struct shm_filter f;
 
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
-		if (w->records.magic != RECORDS_MAGIC || w->failed)
+		if (!crew_takes_orders(w))
 			continue;
 		ctl_filter(w->conf, &c->request, SESSION_WISHES, &f, NULL);
 		w->records.orders->sessions = f;

@@ -144,7 +144,8 @@ static time_t patience_of(const struct ctl_request *r)
 
 	if (wait != NULL)
 		ctl_duration(wait, &ms);
-	return (time_t)(ms / 1000) + (r->def->verb == CTL_RELOAD ? RELOAD_PATIENCE_S : PATIENCE_S);
+	bool takes_long = r->def->verb == CTL_RELOAD || r->def->verb == CTL_UPGRADE;
+	return (time_t)(ms / 1000) + (takes_long ? RELOAD_PATIENCE_S : PATIENCE_S);
 }
 
 static int ask(const char *path, int argc, char *const *argv)

@@ -34,7 +34,7 @@ static void give_orders(struct master *m, const struct ctl_client *c)
 	struct shm_filter f;
 
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
-		if (w->records.magic != RECORDS_MAGIC || w->failed || atomic_load(&w->records.orders->trace_gen) == t->gen)
+		if (!crew_takes_orders(w) || atomic_load(&w->records.orders->trace_gen) == t->gen)
 			continue;
 		ctl_filter(w->conf, &c->request, TRACE_WISHES, &f, NULL);
 		traces_order(&w->records, t->gen, (uint32_t)t->wanted, &f);
@@ -46,7 +46,7 @@ static uint64_t lost_in_rings(const struct master *m, uint32_t gen)
 	uint64_t lost = 0;
 
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
-		for (unsigned i = 0; w->records.magic == RECORDS_MAGIC && i < w->records.nslots; i++) {
+		for (unsigned i = 0; crew_takes_orders(w) && i < w->records.nslots; i++) {
 			uint64_t word = atomic_load(&records_area(&w->records, i)->traces_lost);
 
 			lost += word >> 32 == gen ? word & UINT32_MAX : 0;
@@ -85,7 +85,7 @@ static struct crew *oldest(struct master *m, unsigned *slot)
 	uint64_t first = UINT64_MAX;
 
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
-		for (unsigned i = 0; w->records.magic == RECORDS_MAGIC && i < w->records.nslots; i++) {
+		for (unsigned i = 0; crew_takes_orders(w) && i < w->records.nslots; i++) {
 			uint64_t end_us = traces_head(&w->records, i);
 
 			if (end_us >= first)
@@ -153,7 +153,7 @@ static void trace_on_eof(struct master *m, struct ctl_client *c)
 static void trace_stop(struct master *m, struct ctl_client *c)
 {
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
-		if (w->records.magic == RECORDS_MAGIC)
+		if (crew_takes_orders(w))
 			traces_order(&w->records, 0, 0, NULL);
 	}
 	m->tracing = false;
