@@ -2,7 +2,9 @@
 # weirctl in the hands of an operator: servers are drained, held, given weights under load, and no count is off by one;
 # the live view draws within 80 columns and gives the terminal back; sessions are listed, whoever hangs.
 # timeout: 200
+import base64
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -100,9 +102,11 @@ class Tunnels:
         while True:
             try:
                 conn, _ = self.listener.accept()
-                while b'\r\n\r\n' not in conn.recv(65536):
-                    pass
-                conn.sendall(b'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n')
+                head = conn.recv(65536).decode()
+                key = re.search(r'(?im)^sec-websocket-key: *(\S+)', head).group(1)
+                accept = hashlib.sha1((key + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()
+                conn.sendall(b'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n'
+                             b'Sec-WebSocket-Accept: ' + base64.b64encode(accept) + b'\r\n\r\n')
                 self.conns.append(conn)
             except OSError:
                 return
@@ -110,7 +114,8 @@ class Tunnels:
 
 def open_websocket(weir):
     sock = socket.create_connection(('127.0.0.1', weir.port), timeout=10 * tap.SLOW)
-    sock.sendall(b'GET /ws/chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+    sock.sendall(b'GET /ws/chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+                 b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n')
     contains(sock.recv(65536).decode(), '101', 'the answer')
     return sock
 
