@@ -22,6 +22,7 @@
 #include "master/version.h"
 
 #define PATIENCE_S 10
+#define USAGE_WIDE 30			/* longer ones have their prose on a line of its own */
 #define RELOAD_PATIENCE_S 110
 #define TRACE_WAIT_MS 60000		/* without --wait */
 
@@ -31,7 +32,8 @@ static void print_help(FILE *out)
 		     "Speaks to a running weir through its control socket (" CTL_DEFAULT_SOCKET ").\n\n");
 	for (const struct ctl_verb_def *v = ctl_verbs(); v->name != NULL; v++) {
 		if (v->verb != CTL_LATER && v->usage != NULL)
-			fprintf(out, "  %s\n      %s\n", v->usage, v->prose);
+			fprintf(out, strlen(v->usage) <= USAGE_WIDE ? "  %-*s   %s\n" : "  %-*s\n      %s\n", USAGE_WIDE, v->usage,
+				v->prose);
 	}
 	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet, 4 timed out,\n"
 		     "5 no such request on record.\n");
