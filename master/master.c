@@ -256,7 +256,7 @@ static void ping_supervisor(struct master *m)
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m),
+	const uint64_t others[] = { children_next(m), ctl_server_next(m), reload_next(m),
 				    upgrade_next(m), plan_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
