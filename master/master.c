@@ -244,10 +244,11 @@ static void move_on(struct master *m)
 		master_set_state(m, MASTER_GONE);
 }
 
-/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. */
+/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. Until we are ready nobody
+ * listens to us, least of all while another master is in office. */
 static void ping_supervisor(struct master *m)
 {
-	if (m->ping_every_ms == 0 || m->now_ms - m->ping_ms < m->ping_every_ms)
+	if (m->ping_every_ms == 0 || m->state < MASTER_RUNNING || m->now_ms - m->ping_ms < m->ping_every_ms)
 		return;
 	m->ping_ms = m->now_ms;
 	notify_systemd("WATCHDOG=1");
