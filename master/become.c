@@ -202,9 +202,9 @@ void become_child(struct master *m, struct child *c, int control)
 	name_process(c, title, sizeof(title));
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : shm_become_checker(&p.shm)))
 		give_up("Cannot map shared memory: %s", strerror(errno));
-	if (!worker)
+	if (p.records.magic == RECORDS_MAGIC && !worker)
 		records_forget(&p.records);
-	else if (!records_become_worker(&p.records, c->slot))
+	else if (p.records.magic == RECORDS_MAGIC && !records_become_worker(&p.records, c->slot))
 		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (m->daemon)
 		start_leave_terminal();

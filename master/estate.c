@@ -126,7 +126,7 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	put_names(o, w->conf);
 	if (w->records.magic != RECORDS_MAGIC)
 		return;
-	fprintf(o->f, "records %" PRIu64, records_layout());
+	fprintf(o->f, "records %" PRIu64 " %u", records_layout(), w->records.nslots);
 	put_fd(o, w->records.fd[1]);
 	fputc('\n', o->f);
 }

@@ -281,11 +281,13 @@ static bool on_route(struct in *in)
 static bool on_records(struct in *in)
 {
 	uint64_t layout;
+	unsigned n;
 	int fd;
 
-	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_fd(in, &fd))
+	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_count(in, &n) || !take_fd(in, &fd))
 		return false;
-	if (layout == records_layout())
+	in->crew->records_slots = n;
+	if (layout == records_layout() && n > 0)
 		in->crew->records_fd = fd;
 	else if (fd >= 0)
 		close(fd);
