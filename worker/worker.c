@@ -32,6 +32,7 @@
 #define FREE_BUFS 256			/* kept for the next taker */
 #define FREE_BLOCKS 1024
 #define RESERVED_FDS 64			/* logs, listeners, pipes */
+#define PAST_MS 100			/* how often we look for what older generations have under way */
 #define ORPHAN_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
 
 struct worker {
@@ -46,6 +47,7 @@ struct worker {
 	int signal_fd;			/* of an orphan */
 	struct timer drain_end;
 	bool crowded;			/* clients are not accepted since so many handshakes wait */
+	struct timer past;		/* older generations are there still */
 	struct timer orphan_end;	/* without a master: no longer than this */
 	uint64_t turns;
 };
@@ -160,6 +162,16 @@ static void listen_all(struct worker *w)
 }
 
 /* ---- draining and stopping ---- */
+
+/* They wake nobody of ours when room comes free, so we look. */
+static void on_past(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, past);
+
+	if (shm_past_left(&w->process->shm, w->loop.now_ms) > 0)
+		timer_set(&w->loop.wheel, &w->past, w->loop.now_ms + PAST_MS);
+	groups_woken(&w->env.groups);
+}
 
 static void on_drain_end(struct timer *t)
 {
@@ -409,6 +421,9 @@ void worker_main(struct process *p)
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
 	timer_init(&w->orphan_end, on_orphan_end);
+	timer_init(&w->past, on_past);
+	if (p->shm.npast > 0)
+		timer_set(&w->loop.wheel, &w->past, w->loop.now_ms + PAST_MS);
 	w->control.on_event = on_control;
 	w->wake.on_event = on_wake;
 	if (!loop_watch_input(&w->loop, p->control, &w->control, false) ||
