@@ -122,6 +122,7 @@ void h2_on_deadline(struct h2 *h);
 void h2_leave(struct h2 *h);
 /* Ends all streams for that reason and frees everything of HTTP/2; the client stays. */
 void h2_free(struct client *c, enum reason why);
+bool h2_has_tunnel(const struct h2 *h);
 /* What connections share, made by the first of them. */
 void h2_shared_free(struct down *d);
 
