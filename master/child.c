@@ -341,18 +341,27 @@ void child_stop(struct master *m, struct child *c)
 	child_set_state(c, CHILD_STOPPING);
 }
 
-void child_drain(struct master *m, struct child *c, uint64_t grace_ms)
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool replaced)
 {
-	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
+	const struct conf *conf = c->crew->conf;
+	const uint64_t limit = (uint64_t)conf->shutdown_timeout, longer = (uint64_t)conf->tunnel_drain_timeout;
+	enum ipc_kind kind = replaced ? IPC_REPLACED : IPC_DRAIN;
+	uint64_t kill_ms = limit ? m->now_ms + limit + STOP_PATIENCE_MS : 0;
+	bool again = c->state == CHILD_DRAINING && c->replaced && !replaced;
 
-	if (c->state != CHILD_STARTING && c->state != CHILD_LIVE)
+	if (c->state != CHILD_STARTING && c->state != CHILD_LIVE && !again)
 		return;
-	if (c->control < 0 || !ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, grace_ms), -1)) {
+	if (c->control < 0 || !ipc_send(c->control, kind, c->gen, ipc_drain_arg(limit, grace_ms), -1)) {
 		child_stop(m, c);
 		return;
 	}
-	c->kill_ms = limit > 0 ? m->now_ms + limit + STOP_PATIENCE_MS : 0;
-	child_set_state(c, CHILD_DRAINING);
+	if (replaced && (longer == 0 || longer > limit))
+		kill_ms = limit && longer ? m->now_ms + longer + STOP_PATIENCE_MS : 0;
+	if (!again || c->kill_ms == 0 || (kill_ms && kill_ms < c->kill_ms))
+		c->kill_ms = kill_ms;
+	c->replaced = replaced;
+	if (!again)
+		child_set_state(c, CHILD_DRAINING);
 }
 
 /* ---- make it so ---- */

@@ -146,7 +146,7 @@ void crew_drain(struct master *m, struct crew *w)
 	crew_set_state(m, w, CREW_OLD);
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		if (w->children[i].role == PROCESS_WORKER)
-			child_drain(m, &w->children[i], CREW_GRACE_MS);
+			child_drain(m, &w->children[i], CREW_GRACE_MS, m->state == MASTER_RUNNING);
 	}
 }
 

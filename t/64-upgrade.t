@@ -446,6 +446,44 @@ def drain(t, raw, things):
         server.close()
 
 
+def replaced(t, raw, things):
+    limits = '[weir]\nshutdown_timeout = 700ms\ntunnel_drain_timeout = %s\n'
+    with t.case('a reload leaves tunnels alone until tunnel_drain_timeout, requests until shutdown_timeout'):
+        weir = Weir(limits % '2500ms' + CONF, name='replaced', **things)
+        weir.expect_deaths = True
+        client, server = tunnel(weir, raw)
+        other = dial(weir, '/raw/slow', headers=[])
+        late = raw.accept()
+        late.head()
+        began = time.monotonic()
+        os.kill(weir.pid, signal.SIGHUP)
+        other.end()
+        between(time.monotonic() - began, 0.6, 2.4 * SLOW, 'seconds until the request ends')
+        weir.wait_errors('connections? with tunnels go on')
+        client.send(b'still')
+        equal(server.read(5), b'still', 'a byte later')
+        server.send(b'here')
+        equal(client.read(4), b'here', 'a byte later')
+        client.end()
+        between(time.monotonic() - began, 2.3, 8 * SLOW, 'seconds until the tunnel ends')
+        equal(weir.wait_access({'uri': '/raw', 'status': '101'})['reason'], 'shutdown', 'reason')
+    with t.case('a stop gives tunnels of replaced workers no more than shutdown_timeout'):
+        weir = Weir(limits % 'off' + CONF, name='hurried', **things)
+        weir.expect_deaths = True
+        client, server = tunnel(weir, raw)
+        os.kill(weir.pid, signal.SIGHUP)
+        weir.wait_errors('connections? with tunnels go on')
+        began = time.monotonic()
+        os.kill(weir.pid, signal.SIGQUIT)
+        time.sleep(0.3)
+        client.send(b'still')
+        equal(server.read(5), b'still', 'a byte while all ends')
+        client.end()
+        between(time.monotonic() - began, 0.6, 4 * SLOW, 'seconds until the end')
+        equal(weir.wait(5), 0, 'exit status')
+        weir.stopped = True
+
+
 with Story('connections that are switched to another protocol', deadline=110) as t:
     raw, left, right = Raw(), Raw(), Raw()
     plain = Origin('plain')
@@ -465,3 +503,4 @@ with Story('connections that are switched to another protocol', deadline=110) as
     pressure(t, weir, raw)
     counting(t, weir, left, right)
     drain(t, raw, things)
+    replaced(t, raw, things)

@@ -45,6 +45,8 @@ struct worker {
 	struct watch control, wake, signals;
 	int signal_fd;			/* of an orphan */
 	struct timer drain_end;
+	uint64_t tunnels_end_ms;	/* when tunnels end, once drain_end has ended the rest; UINT64_MAX: never; 0: with it */
+	bool tunnels;			/* only connections with tunnels are left, and drain_end is theirs */
 	bool crowded;			/* clients are not accepted since so many handshakes wait */
 	struct timer orphan_end;	/* without a master: no longer than this */
 	uint64_t turns;
@@ -161,21 +163,62 @@ static void listen_all(struct worker *w)
 
 /* ---- draining and stopping ---- */
 
+/* What is left behind are connections with tunnels. */
+static void requests_end(struct worker *w)
+{
+	uint64_t end = w->tunnels_end_ms;
+
+	w->tunnels_end_ms = 0;
+	w->tunnels = true;
+	down_stop_requests(&w->down, REASON_SHUTDOWN);
+	if (w->env.nconns == 0) {
+		w->loop.stop = true;
+		return;
+	}
+	log_notice("shutdown_timeout passed: %u connections with tunnels go on", w->env.nconns);
+	if (end != UINT64_MAX)
+		timer_set(&w->loop.wheel, &w->drain_end, end);
+}
+
 static void on_drain_end(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, drain_end);
 
+	if (w->tunnels_end_ms) {
+		requests_end(w);
+		return;
+	}
 	if (w->env.nconns)
-		log_warn("shutdown_timeout passed: closing %u connections", w->env.nconns);
+		log_warn("%s passed: closing %u connections", w->tunnels ? "tunnel_drain_timeout" : "shutdown_timeout",
+			 w->env.nconns);
 	down_stop(&w->down, REASON_SHUTDOWN);
 	w->loop.stop = true;
 }
 
-/* ms: 0 no limit. */
-static void worker_drain(struct worker *w, uint64_t ms, uint64_t grace_ms)
+/* This worker was replaced, and now weir ends as a whole. */
+static void tunnels_hurry(struct worker *w, uint64_t ms)
 {
-	if (w->env.draining)
+	uint64_t end = w->loop.now_ms + ms;
+
+	if (ms == 0 || (!w->tunnels && w->tunnels_end_ms == 0))
 		return;
+	w->tunnels = false;
+	w->tunnels_end_ms = 0;
+	timer_set(&w->loop.wheel, &w->drain_end, end);
+}
+
+/* ms: 0 no limit. `replaced`: of requests alone. */
+static void worker_drain(struct worker *w, uint64_t ms, uint64_t grace_ms, bool replaced)
+{
+	uint64_t longer = (uint64_t)w->process->conf->tunnel_drain_timeout;
+
+	if (w->env.draining) {
+		if (!replaced)
+			tunnels_hurry(w, ms);
+		return;
+	}
+	if (replaced && ms && (longer == 0 || longer > ms))
+		w->tunnels_end_ms = longer ? w->loop.now_ms + longer : UINT64_MAX;
 	w->env.draining = true;
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		acceptor_close(&w->acceptors[i]);
@@ -211,7 +254,7 @@ static void on_orphan_end(struct timer *t)
 	struct worker *w = container_of(t, struct worker, orphan_end);
 
 	log_warn("orphan_timeout passed without a master: ending what is under way");
-	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
+	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS, false);
 }
 
 static void on_signal(struct watch *watch, uint32_t events)
@@ -223,7 +266,7 @@ static void on_signal(struct watch *watch, uint32_t events)
 	if (read(w->signal_fd, &info, sizeof(info)) != sizeof(info) || w->env.draining)
 		return;
 	log_notice("Told to end, without a master: ending what is under way");
-	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
+	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS, false);
 }
 
 /* Signals are the master's business; when it is gone, they are the one way left to have an orphan end in order. */
@@ -277,7 +320,8 @@ static void on_control(struct watch *watch, uint32_t events)
 	while ((rc = ipc_recv(w->process->control, &m, &fd)) > 0) {
 		switch (m.kind) {
 		case IPC_DRAIN:
-			worker_drain(w, ipc_drain_limit(m.arg), ipc_drain_grace(m.arg));
+		case IPC_REPLACED:
+			worker_drain(w, ipc_drain_limit(m.arg), ipc_drain_grace(m.arg), m.kind == IPC_REPLACED);
 			break;
 		case IPC_GO:
 			if (w->acceptors == NULL && !w->env.draining)

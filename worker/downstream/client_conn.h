@@ -119,6 +119,8 @@ uint64_t h2_deadline(const struct h2 *h);
 void h2_on_deadline(struct h2 *h);
 /* Tells the client in two steps to begin nothing more here; the connection ends with its last stream. */
 void h2_leave(struct h2 *h);
+/* Ends all streams but tunnels. False: there is none; nothing was done. */
+bool h2_stop_requests(struct h2 *h, enum reason why);
 /* Ends all streams for that reason and frees everything of HTTP/2; the client stays. */
 void h2_free(struct client *c, enum reason why);
 /* What connections share, made by the first of them. */

@@ -354,16 +354,29 @@ void down_drain(struct down *d, uint64_t grace_ms)
 	}
 }
 
-void down_stop(struct down *d, enum reason why)
+static void stop_client(struct client *c, enum reason why)
+{
+	if (c->state == CLIENT_BUSY)
+		exchange_on_client_gone(c->x, why);
+	if (c->h2)
+		h2_free(c, why);
+	if (c->state != CLIENT_DEAD)
+		client_close(c);
+}
+
+void down_stop_requests(struct down *d, enum reason why)
 {
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
+		bool stays = c->h2 ? h2_stop_requests(c->h2, why) : c->state == CLIENT_BUSY && c->msg->tunnel;
 
-		if (c->state == CLIENT_BUSY)
-			exchange_on_client_gone(c->x, why);
-		if (c->h2)
-			h2_free(c, why);
-		if (c->state != CLIENT_DEAD)
-			client_close(c);
+		if (!stays)
+			stop_client(c, why);
 	}
+}
+
+void down_stop(struct down *d, enum reason why)
+{
+	list_each(n, &d->env->conns)
+		stop_client(list_entry(n, struct client, node), why);
 }
