@@ -55,6 +55,8 @@ struct group {
 	struct task serve;		/* looks whether waiters can be served, at the end of this turn */
 	bool has_hosts;			/* some servers are addresses of host names */
 	bool limited;			/* some servers have max_conns */
+	bool even;			/* all weights are equal, and stay so; see candidates() */
+	unsigned next;			/* index behind the last pick */
 	uint64_t admin_gen;		/* of the operator's words that were read last */
 	uint64_t members;		/* stands for the set of addresses that the ring was made of */
 	unsigned *cand;			/* room for candidates where the stack has too little; else NULL */
