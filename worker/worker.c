@@ -61,7 +61,7 @@ static void on_turn(struct loop *l)
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		accept_fails += w->acceptors[i].errors;
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
-	alog_flush(w->env.alog);
+	alog_turn(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
 }
@@ -328,6 +328,7 @@ void worker_main(struct process *p)
 		_exit(1);
 	}
 	w->loop.on_turn = on_turn;
+	panic_last_words(alog_last_words, w->env.alog);
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
 	w->control.on_event = on_control;

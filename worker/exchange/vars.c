@@ -113,9 +113,9 @@ size_t vars_time_local(uint64_t wall_ms, char out[VARS_SCRATCH])
 
 /* ---- fields of the request ---- */
 
-struct span vars_framing(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
+static struct span framing(const struct head *h, enum hdr_id id, char scratch[VARS_SCRATCH])
 {
-	switch (hdr_find(name)) {
+	switch (id) {
 	case HDR_CONTENT_LENGTH:
 		return h->has_length ? number(h->length, scratch) : span_make(NULL, 0);
 	case HDR_TRANSFER_ENCODING:
@@ -127,14 +127,23 @@ struct span vars_framing(const struct head *h, struct span name, char scratch[VA
 	}
 }
 
+struct span vars_framing(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
+{
+	return framing(h, hdr_find(name), scratch);
+}
+
 static struct span field(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
 {
-	struct span framing;
+	struct span value;
+	enum hdr_id id;
 
 	if (h->magic != HEAD_MAGIC)
 		return span_make(NULL, 0);
-	framing = vars_framing(h, name, scratch);
-	return framing.p != NULL ? framing : head_find(h, name);
+	id = hdr_find(name);
+	value = framing(h, id, scratch);
+	if (value.p != NULL)
+		return value;
+	return id != HDR_OTHER ? head_get(h, id) : head_find(h, name);
 }
 
 bool vars_cookie(const struct head *req, struct span name, struct span *value)

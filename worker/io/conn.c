@@ -65,7 +65,9 @@ static enum io_rc plain_sendv(struct conn *c, const struct iovec *iov, unsigned 
 	ssize_t r;
 
 	do {
-		r = sendmsg(c->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+		/* One run of bytes is the usual case, and spares the kernel a message header. */
+		r = n == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+			   : sendmsg(c->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (r < 0 && errno == EINTR);
 	if (r < 0) {
 		c->can_write = false;
