@@ -573,6 +573,7 @@ START_TEST(what_waits_is_saved_by_a_dying_process)
 }
 END_TEST
 
-UNIT("alog", few_lines_go_at_once_many_are_gathered, what_waits_is_saved_by_a_dying_process, the_usual_formats, the_nearest_log_counts, outside_text_breaks_nothing, escapes,
+UNIT("alog", few_lines_go_at_once_many_are_gathered, what_waits_is_saved_by_a_dying_process,
+     the_usual_formats, the_nearest_log_counts, outside_text_breaks_nothing, escapes,
      long_values_are_cut_and_huge_lines_dropped, a_pipe_nobody_reads, several_writers_tear_no_line, a_full_disk,
      the_syslog, rotation_loses_nothing, what_waits_is_written_at_the_end)

@@ -546,7 +546,8 @@ START_TEST(least_conn_is_fair_over_processes)
 END_TEST
 
 UNIT("balance", many_equals_strictly_take_turns, none_of_many_is_busier_than_others,
-     a_heavy_one_of_many_gets_its_share, random_among_many, round_robin_shares, least_conn_shares_when_idle, random_shares, round_robin_is_smooth,
+     a_heavy_one_of_many_gets_its_share, random_among_many,
+     round_robin_shares, least_conn_shares_when_idle, random_shares, round_robin_is_smooth,
      equals_strictly_take_turns, a_server_that_returns_neither_rushes_nor_starves, any_virtual_time_is_good,
      least_conn_fills_by_weight, least_conn_counts_all_workers, random_prefers_the_less_busy,
      ewma_likes_the_quick_and_forgets_nobody, ewma_does_not_flood_the_unknown, ewma_counts_weights, hash_shares,

@@ -268,7 +268,8 @@ END_TEST
 UNIT("panic", failed_check_tells_all, failed_check_without_handlers, stale_object_is_caught,
      abort_from_outside_tells_who, page_gets_the_text, full_pipe_does_not_keep_it_alive)
 #else
-UNIT("panic", something_is_saved_after_the_note, failed_check_tells_all, failed_check_without_handlers, stale_object_is_caught,
+UNIT("panic", something_is_saved_after_the_note, failed_check_tells_all,
+     failed_check_without_handlers, stale_object_is_caught,
      abort_from_outside_tells_who, bad_pointer, stack_overflow, page_gets_the_text,
      full_pipe_does_not_keep_it_alive)
 #endif

@@ -64,6 +64,7 @@ struct client {
 	bool body_open;			/* the request body was not read whole */
 	bool securing;			/* a TLS handshake is under way */
 	bool eof;			/* the client ended its direction */
+	bool filled;			/* the last read took all the room there was, or much of it */
 	uint32_t requests;		/* begun on this connection */
 	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
 	uint64_t since_ms;		/* of the state; for absolute deadlines */
