@@ -202,7 +202,8 @@ def run_case(world, c, proxies, args):
         prove(world, c, proxy)
     if c.load == 'hold':
         for proxy in proxies:
-            # A proxy that served nothing else yet, so that no memory from before is at hand.
+            # What requests under way and caches need is no part of what an idle connection does.
+            by_wrk(world, c, proxy, 1, None)
             rows[proxy.name].append(hold(world, c, proxy))
         return rows
     rate = half_load(world, proxies, args.seconds) if c.load == 'paced' else None

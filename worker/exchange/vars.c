@@ -43,8 +43,11 @@ static struct span number(uint64_t v, char scratch[VARS_SCRATCH])
 
 size_t vars_seconds(uint64_t us, char out[VARS_SCRATCH])
 {
-	size_t n = put_u64(us / 1000000, out);
+	size_t n = 1;
 
+	out[0] = '0';			/* most take less than a second */
+	if (us >= 1000000)
+		n = put_u64(us / 1000000, out);
 	out[n] = '.';
 	put_fixed(out + n + 1, (unsigned)(us / 1000 % 1000), 3);
 	return n + 4;
@@ -194,7 +197,7 @@ static struct span of_request(const struct exchange *x, enum var_id var, char sc
 {
 	switch (var) {
 	case VAR_CLIENT_IP:
-		return span_make(scratch, addr_ip_text(&x->client, scratch, VARS_SCRATCH));
+		return x->client_text.n ? x->client_text : span_make(scratch, addr_ip_text(&x->client, scratch, VARS_SCRATCH));
 	case VAR_CLIENT_PORT:
 		return x->client.port ? number(x->client.port, scratch) : span_make(NULL, 0);
 	case VAR_LISTEN:

@@ -180,11 +180,11 @@ static void on_expire(struct timer *t)
 	c->ops->on_deadline(c);
 }
 
-bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops, void *owner)
+bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops)
 {
 	*c = (struct conn){
 		.magic = CONN_MAGIC, .fd = fd, .loop = l, .watch = { .on_event = on_event },
-		.tp = &transport_plain, .ops = ops, .owner = owner,
+		.tp = &transport_plain, .ops = ops,
 		.dialing = connecting, .connecting = connecting, .can_write = !connecting,
 	};
 	timer_init(&c->timer, on_expire);

@@ -22,7 +22,8 @@
 void up_h1_reset(struct up *u)
 {
 	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
-	u->filled = u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = u->tunnel = false;
+	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = u->tunnel = false;
+	u->filled = false;
 	u->interims = 0;
 	u->wait_ms = 0;
 	u->serial++;
