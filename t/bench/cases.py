@@ -197,7 +197,7 @@ def half_load(world, proxies, seconds):
 
 
 def run_case(world, c, proxies, args):
-    rows = {name: [] for name in peers.MAKERS}
+    rows = {name: [] for name in list(peers.MAKERS) + ['one']}
     for proxy in proxies:
         prove(world, c, proxy)
     if c.load == 'hold':
@@ -217,6 +217,8 @@ def run_case(world, c, proxies, args):
 
 def start(world, setup, names):
     made = [peers.MAKERS[name](world, setup) for name in names]
+    if setup in ('routes', 'hosts', 'servers', 'workers') and 'weir' in names:
+        made.append(peers.weir(world, 'plain', 'one'))      # what the others of this setup are compared with
     return [p for p in made if p]
 
 
