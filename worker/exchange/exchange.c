@@ -328,6 +328,8 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 	x->bytes_in += b->bytes;
 	tunnel_moves(x);
 	if (x->max_body && x->bytes_in > x->max_body && !x->tunnel) {
+		/* Whether or not its end came along: who sends so much is not listened to any more. */
+		set_req_state(x, REQ_FAILED);
 		exchange_fail(x, REASON_BODY_TOO_LARGE);
 		return TAKEN;
 	}
