@@ -81,7 +81,7 @@ static void on_turn(struct loop *l)
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
 	atomic_store_explicit(&row->stats[STAT_TLS_WAITS], w->env.tls.put_off, memory_order_relaxed);
 	end_crowd(w);
-	alog_flush(w->env.alog);
+	alog_turn(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
 }
@@ -452,6 +452,7 @@ void worker_main(struct process *p)
 		_exit(1);
 	}
 	w->loop.on_turn = on_turn;
+	panic_last_words(alog_last_words, w->env.alog);
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
 	timer_init(&w->orphan_end, on_orphan_end);

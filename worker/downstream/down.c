@@ -322,7 +322,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	c->listen = listen;
 	c->peer = *peer;
 	find_local(c, fd, local);
-	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops)) {
 		slab_put(&d->clients, c);
 		return false;
 	}
