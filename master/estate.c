@@ -80,7 +80,7 @@ static void put_groups(struct out *o, const struct slots *s)
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct slot_group *g = s->groups[i];
 
-		fprintf(o->f, "listen %d %d %u", g->fenceable, g->single, g->n);
+		fprintf(o->f, "listen %d %d %u %u", g->fenceable, g->single, g->stored, g->n);
 		for (unsigned k = 0; k < g->n; k++)
 			put_fd(o, g->fds[k]);
 		if (g->addr.family == ADDR_UNIX)

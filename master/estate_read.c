@@ -185,10 +185,11 @@ static bool on_elder(struct in *in)
 static bool on_listen(struct in *in)
 {
 	const char *path = NULL;
-	unsigned fenceable, single, n;
+	unsigned fenceable, single, stored, n;
 	bool good = true;
 
-	if (!take_count(in, &fenceable) || !take_count(in, &single) || !take_count(in, &n) || n == 0)
+	if (!take_count(in, &fenceable) || !take_count(in, &single) || !take_count(in, &stored) || !take_count(in, &n) ||
+	    n == 0 || stored > n)
 		return bad(in, "a listening socket is cut");
 	int *fds = calloc(n, sizeof(*fds));
 	if (fds == NULL)
@@ -199,6 +200,8 @@ static bool on_listen(struct in *in)
 		good = take_string(in, &path);
 	if (!good || !slots_adopt(&in->e->slots, fds, n, path, fenceable != 0, single != 0))
 		good = bad(in, "a descriptor is no listening socket");
+	else
+		in->e->slots.groups[in->e->slots.n - 1]->stored = stored;
 	free(fds);
 	return good;
 }

@@ -365,7 +365,7 @@ void slots_firm(struct slots *s, const struct conf *c)
 			g->firm = g->n;
 			continue;
 		}
-		store_drop(g);
+		store_drop(s, g);
 		drop_group(s, i);
 	}
 }
@@ -437,5 +437,6 @@ void slots_fini(struct slots *s)
 	while (s->n > 0)
 		drop_group(s, s->n - 1);
 	free(s->groups);
+	free(s->dropped);
 	*s = (struct slots){ .n = 0 };
 }

@@ -35,6 +35,7 @@ struct slot_group {			/* one address */
 struct slots {
 	struct slot_group **groups;
 	unsigned n;
+	char *dropped;			/* names by which a supervisor keeps sockets of ours that we have closed, a line each; NULL: none */
 };
 
 /* Opens what this configuration needs and is not there yet; new slots of an old group stay fenced. Says why not in the error

@@ -163,21 +163,39 @@ static bool reconnect(struct conf_log *log)
 	return true;
 }
 
+/* Which socket stands there now: one of a daemon that was started anew is another. 0: none. Workers cannot see the path. */
+static uint64_t syslog_socket(void)
+{
+	struct stat st;
+
+	if (stat(SYSLOG_PATH, &st) != 0)
+		return 0;
+	const uint64_t id[] = { st.st_dev, st.st_ino, (uint64_t)st.st_ctim.tv_sec, (uint64_t)st.st_ctim.tv_nsec };
+	return span_hash(span_make((const char *)id, sizeof(id)), 1) | 1;
+}
+
 void logs_reconnect(struct master *m, bool all)
 {
-	bool changed = false;
+	bool changed = false, failed = false;
 
 	if (m->now_ms - m->syslog_try_ms < SYSLOG_RETRY_MS)
 		return;
 	m->syslog_try_ms = m->now_ms;
+	const uint64_t there = syslog_socket();
+	all = all || (there != 0 && there != m->syslog_seen);
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
 		for (unsigned i = 0; w->conf != NULL && i < w->conf->nlogs; i++) {
 			struct conf_log *log = w->conf->logs[i];
 
-			if (log->kind == CONF_LOG_SYSLOG && (log->fd < 0 || all))
-				changed = reconnect(log) || changed;
+			if (log->kind != CONF_LOG_SYSLOG || (log->fd >= 0 && !all))
+				continue;
+			bool good = reconnect(log);
+			changed |= good;
+			failed |= !good;
 		}
 	}
+	if (there != 0 && !failed)
+		m->syslog_seen = there;
 	if (changed)
 		pass_on(m);
 }

@@ -23,7 +23,8 @@ void logs_use(const struct conf *c);
 bool logs_on_stderr(void);
 /* All anew; what succeeded is sent to every child as children_tend() goes round. */
 void logs_reopen(struct master *m);
-/* Only the connections to the syslog, at most every few seconds; those that are missing, or all. */
+/* Only the connections to the syslog, at most every few seconds; those that are missing, or all; all, too, when another daemon
+ * is there. */
 void logs_reconnect(struct master *m, bool all);
 /* The error log of this process must be elsewhere by then, if it matters. */
 void logs_close(struct conf *c);

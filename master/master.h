@@ -84,6 +84,7 @@ struct master {
 	uint64_t tick_ms;		/* last turn of the watchdog */
 	uint64_t ping_every_ms;		/* how often a supervisor is told that this loop turns; 0: never */
 	uint64_t ping_ms;		/* the last time */
+	uint64_t syslog_seen;		/* which socket the logs were connected to; see logs.c */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
 	uint32_t orders;		/* given to workers through shared memory, ever: numbers them */
 	bool tracing, listing;		/* one client each at a time */

@@ -177,22 +177,38 @@ static void put_group(struct slot_group *g)
 	}
 }
 
+static void drop_names(struct slots *s)
+{
+	char text[NAME_MAX_BYTES + 32];
+
+	for (char *name = s->dropped; name != NULL && *name != '\0'; name += strcspn(name, "\n") + 1) {
+		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%.*s", (int)strcspn(name, "\n"), name);
+		notify_systemd(text);
+	}
+	free(s->dropped);
+	s->dropped = NULL;
+}
+
 void store_tend(struct master *m)
 {
 	if (m->state != MASTER_RUNNING || m->upgrade.state > UPGRADE_ASKED || m->now_ms < m->store_ms ||
 	    !notify_is_wanted())
 		return;
+	drop_names(&m->slots);
 	for (unsigned i = 0; i < m->slots.n; i++)
 		put_group(m->slots.groups[i]);
 }
 
-void store_drop(const struct slot_group *g)
+/* Not at once: after an upgrade the supervisor does not listen to us yet. */
+void store_drop(struct slots *s, const struct slot_group *g)
 {
-	char name[NAME_MAX_BYTES], text[NAME_MAX_BYTES + 32];
+	char name[NAME_MAX_BYTES], *more;
 
 	for (unsigned i = 0; i < g->stored; i++) {
 		name_of(g, i, name, sizeof(name));
-		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-		notify_systemd(text);
+		if (asprintf(&more, "%s%s\n", s->dropped != NULL ? s->dropped : "", name) < 0)
+			log_no_memory(sizeof(name));
+		free(s->dropped);
+		s->dropped = more;
 	}
 }

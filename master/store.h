@@ -30,6 +30,6 @@ void store_adopt(const struct store *st, struct slots *s);
 /* Makes it so: what is in force is with the supervisor. Once per turn; does nothing without one. */
 void store_tend(struct master *m);
 /* An address is no longer named. */
-void store_drop(const struct slot_group *g);
+void store_drop(struct slots *s, const struct slot_group *g);
 
 #endif

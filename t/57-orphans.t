@@ -229,6 +229,13 @@ def kept(t):
         until('the pid file has it', lambda: int(read_text(weir.pid_path)) != weir.pid)
         equal(int(next(words['MAINPID'] for words in supervisor.said if 'MAINPID' in words)), weir.follow(), 'process')
         equal(fetch(weir.port).status, 200, 'status')
+    with t.case('an address that the next program no longer names is taken out'):
+        weir.write((APP % 2).replace(', unix:{dir}/front', ''))
+        os.kill(weir.pid, signal.SIGUSR2)
+        # Slots of workers that are no more are accepted from by the others.
+        supervisor.keeps(4)
+        weir.follow()
+        equal({name.split('-')[2] for name in supervisor.kept}, {'127.0.0.1_%d' % weir.port}, 'addresses')
     weir.stop()
 
 
