@@ -20,8 +20,8 @@ static const struct ctl_verb_def verbs[] = {
 	{ "servers", CTL_SERVERS, 0, 1, "--json", NULL, "servers [UPSTREAM] [--json]", "the servers and their health" },
 	{ "stop", CTL_STOP, 0, 0, "--now", NULL, "stop [--now]",
 	  "end what is under way, then stop; or stop at once" },
-	{ "reload", CTL_RELOAD, 0, 0, NULL, NULL, "reload",
-	  "read the configuration again; wait until it is in force" },
+	{ "reload", CTL_RELOAD, 0, 0, "--json --plan", NULL, "reload [--plan [--json]]",
+	  "read the configuration again; wait until it is in force; or say what that would change" },
 	{ "upgrade", CTL_UPGRADE, 0, 0, NULL, NULL, "upgrade",
 	  "run the program's file anew in place; wait until it serves" },
 	{ "drain", CTL_DRAIN, 1, 1, "--json", "--wait", "drain UPSTREAM/SERVER [--wait TIME] [--json]",
@@ -89,6 +89,18 @@ static void suggest(const char *name, char *why, size_t size)
 		 near[0] != '\0' ? near : "; weirctl -h lists them");
 }
 
+/* 1, 2, or 0: it is none of the verb's options. */
+static unsigned option_of(const struct ctl_verb_def *def, const char *word)
+{
+	struct span rest = span_of(def->option);
+
+	for (unsigned i = 1; rest.n > 0; i++) {
+		if (span_eq(span_cut(&rest, ' '), span_of(word)))
+			return i;
+	}
+	return 0;
+}
+
 /* Length of the option's name if this is one that takes a value, alone or with "=VALUE" behind it; else 0. */
 static size_t valued(const struct ctl_verb_def *def, const char *arg)
 {
@@ -108,9 +120,10 @@ static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_reques
 
 	for (int i = 1; i < argc; i++) {
 		size_t n = valued(r->def, argv[i]);
+		unsigned which = option_of(r->def, argv[i]);
 
-		if (r->def->option != NULL && strcmp(argv[i], r->def->option) == 0) {
-			r->option = true;
+		if (which > 0) {
+			*(which == 1 ? &r->option : &r->second) = true;
 		} else if (n > 0 && r->nvalues < CTL_VALUES && (argv[i][n] == '=' || i + 1 < argc)) {
 			r->values[r->nvalues].name = argv[i];
 			r->values[r->nvalues++].value = argv[i][n] == '=' ? argv[i] + n + 1 : argv[i + 1];
@@ -122,6 +135,10 @@ static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_reques
 		} else {
 			r->words[r->nwords++] = argv[i];
 		}
+	}
+	if (r->def->verb == CTL_RELOAD && r->option && !r->second) {
+		snprintf(why, size, "--json goes with --plan; usage: weirctl %s", r->def->usage);
+		return CTL_USAGE;
 	}
 	if (r->nwords >= r->def->min_words)
 		return CTL_OK;

@@ -46,7 +46,7 @@ struct ctl_verb_def {
 	const char *name;
 	enum ctl_verb verb;
 	unsigned min_words, max_words;	/* after the verb, options not counted */
-	const char *option;		/* the one without a value that it takes, NULL: none */
+	const char *option;		/* the one without a value that it takes, or two of them divided by a blank; NULL: none */
 	const char *values;		/* those with a value, divided by blanks; NULL: none */
 	const char *usage, *prose;	/* usage NULL: not for users */
 };
@@ -56,7 +56,7 @@ const struct ctl_verb_def *ctl_verbs(void);
 
 struct ctl_request {
 	const struct ctl_verb_def *def;
-	bool option;			/* the verb's option was given */
+	bool option, second;		/* the verb's first and second option were given */
 	struct { const char *name, *value; } values[CTL_VALUES];
 	unsigned nvalues;
 	const char *words[CTL_WORDS];

@@ -152,6 +152,17 @@ unsigned crews_old(const struct master *m)
 	return n;
 }
 
+bool crew_accepts(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		const struct child *c = &w->children[i];
+
+		if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+			return true;
+	}
+	return false;
+}
+
 void crew_drain(struct master *m, struct crew *w)
 {
 	crew_set_state(m, w, CREW_OLD);

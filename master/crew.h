@@ -68,6 +68,8 @@ void crew_free(struct crew *w);
 bool crew_is_ready(const struct crew *w);
 /* One that died before it came to that, or was given up; NULL: none. */
 const struct child *crew_lost_child(const struct crew *w);
+/* Some worker of it may still take a client. */
+bool crew_accepts(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
 /* Its processes go now. What an old one loses by that is counted and logged. */

@@ -81,7 +81,7 @@ void ctl_server_stop(struct master *m)
 /* For something that takes its time. */
 static bool waits(const struct ctl_client *c)
 {
-	return c->ticket != 0 || c->upgrade;
+	return c->ticket != 0 || c->upgrade || c->plan;
 }
 
 static short wanted_events(const struct ctl_client *c)
@@ -242,6 +242,20 @@ static void ask_upgrade(struct master *m, struct ctl_client *c)
 	log_notice("weirctl asks to upgrade");
 }
 
+static void ask_plan(struct master *m, struct ctl_client *c, bool json)
+{
+	const char *why = plan_ask(m, json);
+	char text[256];
+
+	if (why != NULL) {
+		snprintf(text, sizeof(text), "%s\n", why);
+		ctl_answer(m, c, CTL_FAILED, text);
+		return;
+	}
+	c->plan = true;
+	c->until_ms = m->now_ms + 2 * PLAN_MS;
+}
+
 static void send_answer(struct master *m, struct ctl_client *c);
 
 void ctl_server_upgraded(struct master *m, bool good, const char *text)
@@ -259,6 +273,19 @@ void ctl_server_upgraded(struct master *m, bool good, const char *text)
 	}
 }
 
+void ctl_server_planned(struct master *m, bool good, const char *text)
+{
+	for (unsigned i = 0; m->ctl.path != NULL && i < CTL_CLIENTS; i++) {
+		struct ctl_client *c = &m->ctl.clients[i];
+
+		if (c->fd < 0 || !c->plan)
+			continue;
+		c->plan = false;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
+	}
+}
+
 /* The status line needs the outcome, so the body is written first, behind room for it. */
 static void answer(struct master *m, struct ctl_client *c)
 {
@@ -268,7 +295,10 @@ static void answer(struct master *m, struct ctl_client *c)
 	int n = ctl_split(c->line, words, ARRAY_LEN(words));
 	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &c->request, why, sizeof(why));
 	if (status == CTL_OK && c->request.def->verb == CTL_RELOAD) {
-		ask_reload(m, c);
+		if (c->request.second)
+			ask_plan(m, c, c->request.option);
+		else
+			ask_reload(m, c);
 		return;
 	}
 	if (status == CTL_OK && c->request.def->verb == CTL_UPGRADE) {

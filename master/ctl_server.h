@@ -55,7 +55,7 @@ struct ctl_client {
 	uint64_t job_count;		/* the job's own */
 	uint32_t job_order;		/* number of what workers were told, likewise */
 	void *job_state;		/* the job's own */
-	bool upgrade;			/* it waits for an upgrade */
+	bool upgrade, plan;		/* it waits for that */
 };
 
 struct ctl_server {
@@ -81,8 +81,9 @@ uint64_t ctl_server_next(const struct master *m);
 
 /* A reload has ended: whoever waited for it is answered. */
 void ctl_server_reloaded(struct master *m, bool good, const char *text);
-/* The same for an upgrade. */
+/* The same for an upgrade and for a plan. */
 void ctl_server_upgraded(struct master *m, bool good, const char *text);
+void ctl_server_planned(struct master *m, bool good, const char *text);
 
 /* For jobs: begins one; it ends after `patience_ms` at the latest by its own doing, and a little later by force. */
 void ctl_job_start(struct master *m, struct ctl_client *c, const struct ctl_job *job, uint64_t patience_ms);

@@ -130,6 +130,8 @@ bool start_open(struct master *m)
 		master_complain("%s", why);
 		return false;
 	}
+	if (!heir)
+		store_adopt(&m->given->store, &m->slots);
 	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
 	if (!heir)
