@@ -243,5 +243,7 @@ int main(int argc, char **argv)
 	atomic_store(&shm_row(&p.shm, 0)->state, SLOT_LIVE);
 	if (!shm_become_worker(&p.shm, 0))
 		die("shm");
+	if (!records_init(&p.records, c->workers) || !records_become_worker(&p.records, 0))
+		die("records");
 	worker_main(&p);
 }
