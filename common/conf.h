@@ -324,6 +324,7 @@ struct conf {
 	enum log_level log_level;
 	int64_t max_connections;	/* per worker; 0: from the descriptor limit */
 	int64_t shutdown_timeout;
+	bool ocsp_stapling;
 	struct addr *resolvers;		/* none: the system's */
 	unsigned nresolvers;
 
@@ -344,6 +345,7 @@ struct conf {
 	struct conf_upstream **upstreams;
 	unsigned nupstreams;
 	unsigned ncells;		/* server cells in shared memory */
+	unsigned nstaples;		/* slots for answers of OCSP responders there */
 	struct conf_tls **tls;
 	unsigned ntls;
 	struct cert *certs;		/* all of them, and all authorities; freed with the conf */

@@ -29,6 +29,11 @@ static size_t pages(size_t n)
 	return n == 0 ? page : (n + page - 1) / page * page;
 }
 
+static size_t staples_offset(const struct shm *s)
+{
+	return pages(s->ncells * sizeof(struct shm_health));
+}
+
 static size_t queued_offset(const struct shm *s)
 {
 	return sizeof(struct shm_row) + s->ncells * sizeof(struct shm_use);
@@ -105,24 +110,31 @@ static bool map_shared(struct shm *s)
 	return true;
 }
 
+static void find_staples(struct shm *s)
+{
+	if (s->health != NULL)
+		s->staples = (struct shm_staple *)(void *)((char *)s->health + staples_offset(s));
+}
+
 static bool map_as_master(struct shm *s)
 {
 	s->health = map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
 	s->rows = map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
+	find_staples(s);
 	return s->health != NULL && s->rows != NULL && map_shared(s)
 	       && madvise(s->health, s->health_size, MADV_DONTFORK) == 0
 	       && madvise(s->rows, s->rows_size, MADV_DONTFORK) == 0
 	       && madvise(s->upstreams, s->shared_size, MADV_DONTFORK) == 0;
 }
 
-bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams)
+bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams, unsigned nstaples)
 {
 	must(nslots > 0);
 	*s = (struct shm){ .magic = SHM_MAGIC, .nslots = nslots, .ncells = ncells, .nupstreams = nupstreams,
-			   .slot = nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 }, .shared_fd = -1 };
+			   .nstaples = nstaples, .slot = nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 }, .shared_fd = -1 };
 	s->row_size = pages(queued_offset(s) + nupstreams * sizeof(_Atomic uint32_t));
 	s->rows_size = s->row_size * (nslots + 2);
-	s->health_size = pages(ncells * sizeof(struct shm_health));
+	s->health_size = staples_offset(s) + pages(nstaples * sizeof(struct shm_staple));
 	s->shared_size = pages(nupstreams * sizeof(struct shm_upstream) + ncells * sizeof(struct shm_server));
 	if (open_segments(s) && map_as_master(s))
 		return true;
@@ -136,6 +148,7 @@ bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstrea
 static void forget_maps(struct shm *s)
 {
 	s->health = NULL;
+	s->staples = NULL;
 	s->rows = NULL;
 	s->servers = NULL;
 	s->upstreams = NULL;
@@ -150,6 +163,7 @@ static bool map_as_child(struct shm *s, unsigned slot, bool checker)
 	s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
 	s->health = checker ? map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
 			    : map(s->health_fd[1], s->health_size, PROT_READ);
+	find_staples(s);
 	if (s->rows == NULL || s->health == NULL || !map_shared(s))
 		return false;
 	size_t at = slot * s->row_size;

@@ -220,6 +220,8 @@ SSL_CTX *tls_host_ctx(struct tls_host *h)
 	SSL_CTX_set_timeout(ctx, TICKET_PERIOD_MS / 1000 * (TICKET_KEYS - 1));
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+	SSL_CTX_set_tlsext_status_cb(ctx, tls_on_status);
+	SSL_CTX_set_tlsext_status_arg(ctx, h);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)l);
 	h->ctx = ctx;
 	return ctx;
@@ -402,7 +404,8 @@ static void add_section(struct tls_server *s, const struct conf_tls *t)
 		s->unknown = host_of(s, set, &r);
 }
 
-struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets)
+struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets,
+				  const struct shm *shm)
 {
 	struct tls_server *s = calloc(1, sizeof(*s));
 	const struct cert *set[CERT_KINDS];
@@ -410,7 +413,7 @@ struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen
 
 	if (s == NULL)
 		log_no_memory(sizeof(*s));
-	*s = (struct tls_server){ .magic = TLS_SERVER_MAGIC, .conf = l, .tickets = tickets };
+	*s = (struct tls_server){ .magic = TLS_SERVER_MAGIC, .conf = l, .tickets = tickets, .shm = shm };
 	sni_init(&s->names);
 	if (l->ncerts > 0) {
 		pick_set(l->certs, l->ncerts, first_name(l->certs[0]), true, set);
