@@ -12,4 +12,4 @@ with Story('testssl.sh, what is quick', deadline=170) as t:
     if scan.program() is None:
         t.skip_all('testssl.sh is not installed')
     else:
-        scan.judge(t, scan.scan('--protocols', '--server-preference', '--server-defaults', '--headers', timeout=150), 40)
+        scan.judge(t, scan.scan('--protocols', '--server-preference', '--server-defaults', '--headers', kinds=('ec',), timeout=150), 40)

@@ -18,7 +18,7 @@ CONF = '''
 [listen secure]
 bind = 127.0.0.1:{port}
 certificate = {pair}
-certificate = {rsa}
+{rsa}
 hsts = 365d
 [route all]
 respond = 200 fine
@@ -31,16 +31,16 @@ def program():
     return shutil.which('testssl') or shutil.which('testssl.sh')
 
 
-def scan(*what, timeout):
-    """The findings, as testssl.sh tells them; what: its checks, none for all."""
+def scan(*what, timeout, kinds=('ec', 'rsa')):
+    """The findings, as testssl.sh tells them; what: its checks, none for all; kinds: of certificates."""
     ca = Authority()
     responder = Responder(ca, free_port())
     more = ['authorityInfoAccess=OCSP;URI:http://127.0.0.1:%d/' % responder.port]
-    pairs = [ca.chained(ca.issue('localhost', kind=kind, days=300, more=more)) for kind in ('ec', 'rsa')]
+    pairs = [ca.chained(ca.issue('localhost', kind=kind, days=300, more=more)) for kind in kinds]
     for pair in pairs:
         responder.knows(pair)
     responder.start()
-    weir = Weir(CONF, pair=pairs[0], rsa=pairs[1])
+    weir = Weir(CONF, pair=pairs[0], rsa='' if len(pairs) < 2 else 'certificate = %s' % pairs[1])
     out = story().path('findings.json')
     done = subprocess.run([program(), '--warnings', 'batch', '--color', '0', '--nodns', 'none', '--add-ca', ca.cert, '--ip',
                            '127.0.0.1', '--jsonfile', out, *what,
