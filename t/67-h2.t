@@ -34,6 +34,9 @@ max_requests = 5
 [route hello]
 path = /hello
 respond = 200 hello
+[route nothing]
+path = /nothing
+respond = 204
 [route all]
 upstream = app
 [upstream app]
@@ -241,8 +244,16 @@ def malformed(t, weir, one):
             with H2Client(weir.port) as c:
                 s = c.request(method='POST', path='/echo', more=[('content-length', str(length))], end=False)
                 c.frame(DATA, END_STREAM, s, b'x' * size)
-                isin(c.wait(s).reset, (PROTOCOL_ERROR, NO_ERROR), 'end')
+                a = c.wait(s)
+                c.until('the reset', lambda: a.reset is not None)  # an answer may have come first
+                isin(a.reset, (PROTOCOL_ERROR, NO_ERROR), 'end')
                 equal(c.fetch(path='/hello').text, 'hello', 'next answer')
+    with t.case('an answer without a body to a request that is not over is seen before its reset'):
+        with H2Client(weir.port) as c:
+            a = c.wait(c.request(method='POST', path='/nothing', end=False))
+            equal((a.status, a.ended), (204, True), 'answer')
+            c.until('the reset', lambda: a.reset is not None)
+            equal((a.reset, c.fetch(path='/hello').text), (NO_ERROR, 'hello'), 'code and next answer')
     with t.case('trailers that do not end the stream, and those with a pseudo-header'):
         for last, pairs in ((False, [('x', 'y')]), (True, [(':path', '/')])):
             with H2Client(weir.port) as c:

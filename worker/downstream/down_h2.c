@@ -66,6 +66,7 @@ static bool greet(struct h2 *h)
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->client->listen->max_header_size },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
+		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
 	};
 
 	return nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) == 0 &&
@@ -96,6 +97,7 @@ bool h2_start(struct client *c)
 	h->client = c;
 	fold_init(&h->fold, &d->h2_folds);
 	mem = h2_mem(h);
+	h->frame_left = NGHTTP2_CLIENT_MAGIC_LEN;
 	if (nghttp2_session_server_new3(&h->session, d->h2->callbacks, h, d->h2->option, &mem) != 0) {
 		fold_fini(&h->fold);
 		slab_put(&d->h2s, h);
@@ -337,6 +339,20 @@ static bool work_step(struct h2 *h)
 	return !list_empty(&h->dirty) || (had && h->out == NULL);
 }
 
+/* Neither side has anything to say any more. */
+static bool is_over(const struct h2 *h)
+{
+	if (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || !list_empty(&h->dirty))
+		return false;
+	list_each(n, &h->streams) {
+		const struct h2_stream *s = list_entry(n, struct h2_stream, node);
+
+		if (s->x && s->closed)
+			return false;	/* it still has bytes for its server */
+	}
+	return true;
+}
+
 void h2_work(struct h2 *h)
 {
 	struct client *c = h->client;
@@ -355,8 +371,7 @@ void h2_work(struct h2 *h)
 		client_close(c);
 		return;
 	}
-	if (h->out == NULL && (h->failed || (!nghttp2_session_want_read(h->session) &&
-					     !nghttp2_session_want_write(h->session) && list_empty(&h->dirty)))) {
+	if (h->out == NULL && (h->failed || is_over(h))) {
 		h2_linger(c);
 		return;
 	}
@@ -369,15 +384,22 @@ void h2_work(struct h2 *h)
 
 static void h2_feed(struct h2 *h, struct buf *in)
 {
-	ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in->data + in->start, buf_len(in));
+	ssize_t n = 0;
 
+	while (n >= 0 && buf_len(in) > 0 && !h->failed) {
+		size_t len = h2_frames_span(h, buf_span(in));
+
+		n = len ? nghttp2_session_mem_recv(h->session, (const uint8_t *)in->data + in->start, len) : 0;
+		buf_consume(in, len);
+	}
 	if (n == NGHTTP2_ERR_NOMEM)
 		h2_fail(h, NGHTTP2_INTERNAL_ERROR, REASON_NO_MEMORY);
 	else if (n == NGHTTP2_ERR_FLOODED || n == NGHTTP2_ERR_CALLBACK_FAILURE)
 		h2_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, REASON_FLOOD);
 	else if (n < 0)
 		h2_fail(h, NGHTTP2_PROTOCOL_ERROR, REASON_BAD_REQUEST);
-	buf_consume(in, buf_len(in));
+	if (h->failed)
+		buf_consume(in, buf_len(in));
 }
 
 /* True: bytes are in the buffer. */
