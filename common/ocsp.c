@@ -34,7 +34,7 @@ static bool read_authority(struct span s, struct cert_ocsp *o)
 		if (colon == NULL)
 			return false;
 		o->host = span_make(s.p + 1, (size_t)(colon - s.p) - 1);
-		colon = ++colon < s.p + s.n ? colon : NULL;
+		colon = colon + 1 < s.p + s.n ? colon + 1 : NULL;
 	} else if (colon != NULL) {
 		o->host.n = (size_t)(colon - s.p);
 	}
