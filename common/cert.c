@@ -22,6 +22,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/ocsp.h"
 
 #define PEM_MAX (8 << 20)		/* bytes of one file */
 
@@ -228,6 +229,7 @@ struct cert *cert_load(struct arena *a, const char *chain, const char *key, cons
 	}
 	c->kind = kind_of(c->key);
 	read_names(a, c);
+	ocsp_read(a, c);
 	c->not_before = seconds_of(X509_get0_notBefore(c->leaf));
 	c->not_after = seconds_of(X509_get0_notAfter(c->leaf));
 	X509_digest(c->leaf, EVP_sha256(), c->digest, &n);

@@ -24,6 +24,17 @@
 /* A client picks among those of one name by what it can verify. */
 enum cert_kind { CERT_RSA, CERT_EC, CERT_OTHER, CERT_KINDS };
 
+/* Who tells whether a certificate was revoked (RFC 6960), by plain HTTP. */
+struct cert_ocsp {
+	bool on;			/* clients are shown its answer */
+	bool must;			/* the certificate says that they insist (RFC 7633) */
+	unsigned slot;			/* with `on`: in shared memory */
+	X509 *issuer;			/* of the chain; NULL: not there */
+	struct span authority, host;	/* as in its URL; without port and brackets. Empty: it names nobody that can be asked */
+	uint16_t port;
+	struct span target;		/* path and query */
+};
+
 struct cert {
 	uint32_t magic;
 	enum cert_kind kind;
@@ -35,6 +46,7 @@ struct cert {
 	unsigned nnames;
 	int64_t not_before, not_after;	/* UNIX seconds */
 	uint8_t digest[CERT_DIGEST];	/* of the leaf, SHA-256 */
+	struct cert_ocsp ocsp;
 	struct cert *next;		/* for its owner */
 };
 

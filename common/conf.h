@@ -326,6 +326,7 @@ struct conf {
 	int64_t shutdown_timeout;
 	int64_t tunnel_shutdown_timeout;	/* 0: no limit */
 	int64_t orphan_timeout;		/* 0: no limit */
+	bool ocsp_stapling;
 	struct addr *resolvers;		/* none: the system's */
 	unsigned nresolvers;
 
@@ -346,6 +347,7 @@ struct conf {
 	struct conf_upstream **upstreams;
 	unsigned nupstreams;
 	unsigned ncells;		/* server cells in shared memory */
+	unsigned nstaples;		/* slots for answers of OCSP responders there */
 	struct conf_tls **tls;
 	unsigned ntls;
 	struct cert *certs;		/* all of them, and all authorities; freed with the conf */

@@ -14,6 +14,7 @@
 
 #include "common/cert.h"
 #include "common/conf_parts.h"
+#include "common/ocsp.h"
 
 #define DIR_MAX 10000
 
@@ -33,7 +34,21 @@ static void check_dates(struct load *ld, const struct entry *e, const struct cer
 			  days == 1 ? "" : "s");
 }
 
-static const struct cert *load_pair(struct load *ld, const struct entry *e, const char *chain, const char *key)
+/* One that clients are shown: its state may be shown along with it. */
+static void will_serve(struct load *ld, const struct entry *e, struct cert *c)
+{
+	if (c->ocsp.on)
+		return;
+	c->ocsp.on = ld->conf->ocsp_stapling && ocsp_can_ask(c);
+	if (c->ocsp.on)
+		c->ocsp.slot = ld->conf->nstaples++;
+	else if (c->ocsp.must)
+		conf_warn(ld, e, "the certificate in %s demands OCSP stapling, but %s: clients that insist refuse it", c->file,
+			  !ld->conf->ocsp_stapling ? "ocsp_stapling is off" : c->ocsp.issuer == NULL ?
+			  "its issuer is not in the chain" : "it names no responder");
+}
+
+static struct cert *load_pair(struct load *ld, const struct entry *e, const char *chain, const char *key)
 {
 	const char *why;
 	struct cert *c;
@@ -57,12 +72,15 @@ struct certs {
 	struct load *ld;
 	const struct cert **v;
 	unsigned n, cap;
+	bool serve;
 };
 
-static void add_cert(struct certs *out, const struct cert *c)
+static void add_cert(struct certs *out, const struct entry *e, struct cert *c)
 {
 	if (c == NULL)
 		return;
+	if (out->serve)
+		will_serve(out->ld, e, c);
 	if (out->n == out->cap) {
 		unsigned cap = out->cap ? out->cap * 2 : 4;
 		const struct cert **v = CONF_NEW(out->ld, const struct cert *, cap);
@@ -103,7 +121,7 @@ static void add_dir(struct certs *out, const struct entry *e, const char *dir)
 		const char *key = arena_printf(a, "%.*s.key", (int)strlen(pem) - 4, pem);
 
 		if (n <= DIR_MAX)
-			add_cert(out, load_pair(out->ld, e, pem, access(key, F_OK) == 0 ? key : NULL));
+			add_cert(out, e, load_pair(out->ld, e, pem, access(key, F_OK) == 0 ? key : NULL));
 		free(v[i]);
 	}
 	if (n >= 0)
@@ -125,12 +143,12 @@ static void add_entry(struct certs *out, const struct entry *e)
 	if (e->nwords == 1 && stat(path[0], &st) == 0 && S_ISDIR(st.st_mode))
 		add_dir(out, e, path[0]);
 	else
-		add_cert(out, load_pair(out->ld, e, path[0], path[1]));
+		add_cert(out, e, load_pair(out->ld, e, path[0], path[1]));
 }
 
 static const struct cert **read_certs(const struct scope *sc, enum opt_id id, unsigned *n)
 {
-	struct certs out = { .ld = sc->ld };
+	struct certs out = { .ld = sc->ld, .serve = true };
 
 	for (const struct value *v = conf_value(sc, id); v != NULL; v = conf_value_next(v))
 		add_entry(&out, v->e);

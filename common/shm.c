@@ -17,6 +17,11 @@
 #include "common/shm_row.h"
 #include "common/shm_seg.h"
 
+static size_t staples_offset(const struct shm *s)
+{
+	return shm_seg_pages(s->ncells * sizeof(struct shm_health));
+}
+
 static size_t queued_offset(const struct shm *s)
 {
 	return sizeof(struct shm_row) + s->ncells * sizeof(struct shm_use);
@@ -59,6 +64,12 @@ static bool map_shared(struct shm *s)
 	return true;
 }
 
+static void find_staples(struct shm *s)
+{
+	if (s->health != NULL)
+		s->staples = (struct shm_staple *)(void *)((char *)s->health + staples_offset(s));
+}
+
 static bool keep_from_children(const struct shm *s)
 {
 	return madvise(s->health, s->health_size, MADV_DONTFORK) == 0
@@ -70,6 +81,7 @@ static bool map_as_master(struct shm *s)
 {
 	s->health = shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
 	s->rows = shm_seg_map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
+	find_staples(s);
 	return s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s);
 }
 
@@ -77,15 +89,16 @@ static void set_sizes(struct shm *s)
 {
 	s->row_size = shm_seg_pages(queued_offset(s) + s->nupstreams * sizeof(_Atomic uint32_t));
 	s->rows_size = s->row_size * (s->nslots + 2);
-	s->health_size = shm_seg_pages(s->ncells * sizeof(struct shm_health));
+	s->health_size = staples_offset(s) + shm_seg_pages(s->nstaples * sizeof(struct shm_staple));
 	s->shared_size = shm_seg_pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
 }
 
-bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams)
+bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams, unsigned nstaples)
 {
 	must(nslots > 0);
 	*s = (struct shm){ .magic = SHM_MAGIC, .nslots = nslots, .ncells = ncells, .nupstreams = nupstreams,
-			   .slot = nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 }, .shared_fd = -1 };
+			   .nstaples = nstaples, .slot = nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 },
+			   .shared_fd = -1 };
 	set_sizes(s);
 	if (open_segments(s) && map_as_master(s))
 		return true;
@@ -98,6 +111,7 @@ bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstrea
 static void forget_maps(struct shm *s)
 {
 	s->health = NULL;
+	s->staples = NULL;
 	s->rows = NULL;
 	s->servers = NULL;
 	s->upstreams = NULL;
@@ -116,6 +130,7 @@ bool shm_adopt(struct shm *s)
 	    shm_seg_is(s->shared_fd, s->shared_size)) {
 		s->health = shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
 		s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
+		find_staples(s);
 		if (s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s))
 			return true;
 	}
@@ -130,6 +145,7 @@ void shm_form(const struct shm *s, unsigned out[SHM_FORM])
 	out[0] = s->nslots;
 	out[1] = s->ncells;
 	out[2] = s->nupstreams;
+	out[3] = s->nstaples;
 }
 
 void shm_set_form(struct shm *s, const unsigned form[SHM_FORM])
@@ -137,6 +153,7 @@ void shm_set_form(struct shm *s, const unsigned form[SHM_FORM])
 	s->nslots = form[0];
 	s->ncells = form[1];
 	s->nupstreams = form[2];
+	s->nstaples = form[3];
 }
 
 static uint64_t mix(uint64_t h, const void *p, size_t n)
@@ -147,7 +164,8 @@ static uint64_t mix(uint64_t h, const void *p, size_t n)
 uint64_t shm_layout(void)
 {
 	const uint64_t sizes[] = { sizeof(struct shm_row), sizeof(struct shm_use), sizeof(struct shm_health),
-				   sizeof(struct shm_server), sizeof(struct shm_upstream), STAT__N, REASON__N };
+				   sizeof(struct shm_server), sizeof(struct shm_upstream), sizeof(struct shm_staple),
+				   STAT__N, REASON__N };
 	uint64_t h = mix(1, sizes, sizeof(sizes));
 
 	for (unsigned i = 0; i < STAT__N; i++)
@@ -169,6 +187,7 @@ static bool map_as_child(struct shm *s, unsigned slot, bool checker)
 	s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
 	s->health = checker ? shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
 			    : shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
+	find_staples(s);
 	if (s->rows == NULL || s->health == NULL || !map_shared(s))
 		return false;
 	size_t at = slot * s->row_size;

@@ -3,7 +3,8 @@
  *
  * Three segments, each a memfd made by the master before it forks:
  *   HEALTH  one cell per server, written by the checker (health, address) alone;
- *           mapped read-only by workers.
+ *           mapped read-only by workers. Behind the cells, a slot for each
+ *           certificate whose state clients are shown (OCSP stapling).
  *   ROWS    one page-aligned row per process slot (the workers', then the
  *           checker's), written by that process alone; everybody else reads. The
  *           master zeroes a dead one's row after folding its counters into the
@@ -120,6 +121,19 @@ struct shm_row {
 	/* then: struct shm_use[ncells], then uint32 queued[nupstreams]; see shm_use(), shm_queued() */
 };
 
+/* ---- also HEALTH: an answer of an OCSP responder for each certificate that has one ---- */
+#define STAPLE_MAX 8172			/* bytes of an answer; usual ones have 500 to 3000 */
+struct shm_answer {
+	int64_t expires, refresh;	/* UNIX seconds: when it counts no more, when the next one is to be fetched */
+	uint32_t len;
+	uint8_t bytes[STAPLE_MAX];
+};
+struct shm_staple {
+	_Atomic uint64_t word;		/* version:63 | which half counts:1; 0: none yet. Stored when the half is whole */
+	char pad[56];
+	struct shm_answer half[2];
+};
+
 /* ---- SHARED: several writers, compare-and-swap ---- */
 struct shm_server {
 	_Atomic uint64_t eject;		/* see shm_eject.h */
@@ -159,11 +173,12 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeo
 struct shm {
 	uint32_t magic;
 	unsigned nslots;		/* rows of processes: the workers' and, last, the checker's */
-	unsigned ncells, nupstreams;
+	unsigned ncells, nupstreams, nstaples;
 	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
 	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_health *health;
+	struct shm_staple *staples;
 	char *rows;			/* row 0 first; behind the last, two copies of the base row of folded counters */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
@@ -174,7 +189,7 @@ struct shm {
 
 /* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
  * not inherited, a child has none until it became something. nslots: one for each worker and one for the checker. */
-bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams);
+bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams, unsigned nstaples);
 /* The first state of every server cell: up, or waiting to be looked up. Called by the master before it forks. */
 void shm_init_health(struct shm *s, const struct conf *c);
 /* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: the last row,
@@ -187,7 +202,7 @@ void shm_fini(struct shm *s);
  * kind do not fit. */
 bool shm_adopt(struct shm *s);
 /* The numbers that sizes and places in it follow from, for another program; SHM_FORM of them, any order but always the same. */
-#define SHM_FORM 3
+#define SHM_FORM 4
 void shm_form(const struct shm *s, unsigned out[SHM_FORM]);
 void shm_set_form(struct shm *s, const unsigned form[SHM_FORM]);
 /* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
@@ -255,6 +270,13 @@ void shm_add_past(struct shm *s, const struct conf *c, const struct shm *old, co
 uint32_t shm_past_active(const struct shm *s, unsigned cell);
 /* Lets go of those that have no worker any more that gives a sign of life; how many are left. */
 unsigned shm_past_left(struct shm *s, uint64_t now_ms);
+/* ---- staples (shm_staple.c) ---- */
+/* Checker, and master before it forks: replaces the answer; len 0: there is none to be shown. */
+void shm_put_staple(struct shm *s, unsigned i, const struct shm_answer *a);
+/* Copies the answer out. False: there is none, or it is being changed faster than it can be read. */
+bool shm_get_staple(const struct shm *s, unsigned i, struct shm_answer *out);
+/* Master: those of certificates that both have. */
+void shm_carry_staples(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
 
 /* ---- from one configuration to the next (shm_carry.c; the master) ---- */
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */

@@ -71,7 +71,7 @@ bool crew_open(struct crew *w, const struct crew *from)
 
 	OBJ_CHECK(w, CREW_MAGIC);
 	/* One row more than workers: the checker's. */
-	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams)) {
+	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams, c->nstaples)) {
 		w->shm.magic = 0;
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
@@ -83,8 +83,10 @@ bool crew_open(struct crew *w, const struct crew *from)
 			 "weirctl why, trace and sessions have nothing to tell.", strerror(errno));
 	}
 	shm_init_health(&w->shm, c);
-	if (from != NULL)
+	if (from != NULL) {
 		shm_carry(&w->shm, c, &from->shm, from->conf);
+		shm_carry_staples(&w->shm, c, &from->shm, from->conf);
+	}
 	if (children_init(w))
 		return true;
 	master_complain("cannot set up %u workers: %s", c->workers, strerror(errno));

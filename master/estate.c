@@ -140,14 +140,14 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	fputc('\n', o->f);
 }
 
-/* Bytes of this very program's form, and a secret: in a file of their own that the reader empties. */
+/* A secret: in a file of its own that the reader empties. */
 static bool put_tickets(struct out *o, const struct master *m)
 {
-	int fd = o->fds->secret = memfd_create("weir-tickets", MFD_CLOEXEC);
+	int fd = o->fds->secret = ticket_export(&m->tickets);
 
-	if (fd < 0 || pwrite(fd, &m->tickets, sizeof(m->tickets), 0) != (ssize_t)sizeof(m->tickets))
+	if (fd < 0)
 		return false;
-	fprintf(o->f, "tickets %zu", sizeof(m->tickets));
+	fputs("tickets", o->f);
 	put_fd(o, fd);
 	fputc('\n', o->f);
 	return true;

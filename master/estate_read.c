@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/shm_record.h"
@@ -155,14 +156,11 @@ static bool on_locks(struct in *in)
 
 static bool on_tickets(struct in *in)
 {
-	struct ticket_keys *t = &in->e->tickets;
-	unsigned size;
 	int fd;
 
-	if (!take_count(in, &size) || !take_fd(in, &fd) || fd < 0)
+	if (!take_fd(in, &fd) || fd < 0)
 		return false;
-	in->e->has_tickets = size == sizeof(*t) && pread(fd, t, sizeof(*t), 0) == (ssize_t)sizeof(*t) &&
-			     t->magic == TICKET_MAGIC;
+	in->e->has_tickets = ticket_import(&in->e->tickets, fd, clock_mono_us() / 1000);
 	if (ftruncate(fd, 0) != 0)
 		log_debug("cannot empty the file of ticket keys: %m");
 	close(fd);

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/cert.h"
 #include "common/obj.h"
 #include "master/priv.h"
 
@@ -143,6 +144,15 @@ static bool let_ask_names(int set, const struct conf *c)
 	return let_connect(set, 53);
 }
 
+static bool let_ask_ocsp(int set, const struct conf *c)
+{
+	for (const struct cert *x = c->certs; x != NULL; x = x->next) {
+		if (x->ocsp.on && !let_connect(set, x->ocsp.port))
+			return false;
+	}
+	return true;
+}
+
 static bool add_rules(int set, int abi, const struct conf *c, bool checker)
 {
 #ifdef WEIR_SANITIZE
@@ -153,7 +163,7 @@ static bool add_rules(int set, int abi, const struct conf *c, bool checker)
 		return false;
 	if (abi < 4)
 		return true;
-	return let_connect_servers(set, c, checker) && (!checker || let_ask_names(set, c));
+	return let_connect_servers(set, c, checker) && (!checker || (let_ask_names(set, c) && let_ask_ocsp(set, c)));
 }
 
 bool landlock_confine(int abi, const struct conf *c, enum process_role role, const char **step)

@@ -2,7 +2,9 @@
 # weir speaks TLS to servers: names, verification, sessions, the pool, checks, failures.
 import asyncio
 import os
+import re
 import ssl
+import subprocess
 import sys
 import time
 sys.dont_write_bytecode = True
@@ -95,29 +97,54 @@ def drop(origin):
     origin.up()
 
 
+def s_server(t, pair, *args):
+    """A server of openssl's own; its port."""
+    port = free_port()
+    with open(t.path('s_server'), 'ab') as log:
+        spawn(['openssl', 's_server', '-accept', str(port), '-cert', pair.cert, '-key', pair.key, '-cipher', 'ALL:@SECLEVEL=0',
+               '-quiet'] + list(args), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    until('openssl s_server listens', lambda: listening(port), 10)
+    return port
+
+
 def bad_ways(t, ca):
     other = Authority('other')
+    good = TlsOrigin('unknown-to-the-system', ca, ca.issue('localhost', ['localhost', '127.0.0.1']))
     stranger = TlsOrigin('stranger', other, other.issue('localhost', ['127.0.0.1']))
     wrong = TlsOrigin('wrong', ca, ca.issue('wrong.test'))
     late = TlsOrigin('late', ca, ca.issue('late', ['127.0.0.1'], days=-1))
     early = Origin('early', on_connect=speak_first)
+    itself = Authority('itself')
+    own = TlsOrigin('own', itself, Pair(itself.cert, itself.key))
+    named = TlsOrigin('named', ca, ca.issue('other.test', ['other.test', '*.localhost']))
+    text = b'localhost\0.evil.test'
+    nul = TlsOrigin('nul', ca, ca.issue('nul', names=[], more=['subjectAltName=DER:' + ':'.join(
+        '%02x' % b for b in bytes([0x30, len(text) + 2, 0x82, len(text)]) + text)]))
+    ancient = s_server(t, ca.issue('ancient', ['127.0.0.1']), '-tls1')
     cut = TlsOrigin('cut', ca, ca.issue('cut', ['127.0.0.1']), handler=cut_off)
     hole = Blackhole()
     silent = Origin('silent', on_connect=say_nothing)
     trust = 'tls_ca = ' + ca.cert
-    weir = Weir(HEAD + ''.join(route(o.name, o, trust, 'max_fails = 0') for o in (stranger, wrong, late, early, cut)) +
+    weir = Weir(HEAD + ''.join(route(o.name, o, trust, 'max_fails = 0') for o in (stranger, wrong, late, early, cut, own)) +
+                ''.join(route(o.name, 'localhost:%d' % o.port, trust, 'max_fails = 0') for o in (named, nul)) +
+                route('ancient', '127.0.0.1:%d' % ancient, trust, 'max_fails = 0') + route('system', good, 'max_fails = 0') +
                 route('lax', wrong, 'tls_verify = no') + route('silent', silent, trust, 'connect_timeout = 500ms') +
                 '[defaults route]\nretries = 0\n', name='bad')
     for origin, why in ((stranger, 'unable to get local issuer|self.signed'), (wrong, 'IP address mismatch'),
-                        (late, 'has expired'), (early, 'wrong version|packet|http')):
-        with t.case('%s: 502, and the log says why' % origin.name):
-            answer = fetch(weir.port, target='/%s/x' % origin.name)
+                        (late, 'has expired'), (early, 'wrong version|packet|http'), (own, 'self.signed'),
+                        ('named', 'hostname mismatch'), ('nul', 'hostname mismatch'),
+                        ('ancient', 'version|protocol'), ('system', 'unable to get local issuer')):
+        name = getattr(origin, 'name', origin)
+        with t.case('%s: 502, and the log says why' % name):
+            answer = fetch(weir.port, target='/%s/x' % name)
             equal(answer.status, 502, 'status')
             lacks(answer.text, 'injected', 'body')
-            weir.wait_access({'route': origin.name, 'reason': 'server_tls'})
-            weir.wait_errors('server %s: the TLS handshake failed: .*(?i:%s)' % (origin, why))
+            weir.wait_access({'route': name, 'reason': 'server_tls'})
+            at = r'(127\.0\.0\.1|localhost)\S*' if name == origin else re.escape(str(origin))
+            weir.wait_errors('server %s: the TLS handshake failed: .*(?i:%s)' % (at, why))
     with t.case('nobody read a request who should not'):
-        equal((stranger.requests, wrong.requests, late.requests), ([], [], []), 'requests')
+        for origin in (stranger, wrong, late, own, named, nul, good):
+            equal(origin.requests, [], 'requests of ' + origin.name)
     with t.case('tls_verify = no takes any certificate'):
         equal(fetch(weir.port, target='/lax/x').text, 'wrong', 'answer')
     with t.case('an answer that ends by the close, without a close_notify, is cut off, not whole'):

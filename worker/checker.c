@@ -242,6 +242,8 @@ void checker_main(struct process *p)
 	ipc_send(p->control, IPC_READY, atomic_load(&shm_own(c->shm)->gen), 0, -1);
 	watch_all(c);
 	expiry_start(&c->expiry, c);
+	if (!staples_start(c))
+		log_warn("No memory for OCSP stapling.");
 	loop_run(&c->loop);
 	_exit(0);
 }

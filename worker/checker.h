@@ -21,6 +21,8 @@ struct expiry {
 	struct timer timer;		/* the next look */
 };
 
+struct staple;
+
 struct checker {
 	uint32_t magic;
 	struct process *process;
@@ -35,6 +37,7 @@ struct checker {
 	bool news;			/* workers shall be woken at the end of this turn */
 	uint64_t trouble_ms;		/* when a lack of our own was last complained of */
 	struct expiry expiry;
+	struct staple *staples;		/* conf->nstaples of them */
 	struct watch control, wake;
 	struct timer orphan;
 	struct buf_pool bufs;		/* of TLS alone */
@@ -86,6 +89,10 @@ void target_gone(struct target *t);
 /* ---- expiry.c ---- */
 /* Warns of certificates that end soon, now and every day. */
 void expiry_start(struct expiry *e, struct checker *c);
+
+/* ---- staple.c ---- */
+/* Keeps the answers of OCSP responders fresh. False: no memory. */
+bool staples_start(struct checker *c);
 
 /* ---- names.c ---- */
 

@@ -397,7 +397,7 @@ static bool env_init_tls(struct worker *w)
 	for (unsigned i = 0; i < c->nlistens; i++) {
 		if (!c->listens[i]->tls)
 			continue;
-		e->tls_servers[i] = tls_server_new(c, c->listens[i], w->process->tickets);
+		e->tls_servers[i] = tls_server_new(c, c->listens[i], w->process->tickets, e->shm);
 		if (e->tls_servers[i] == NULL)
 			return false;
 	}

@@ -79,8 +79,8 @@ class Authority:
     def file(self, name):
         return os.path.join(self.dir, name)
 
-    def issue(self, name, names=None, kind='ec', days=60):
-        """A certificate for these names (by default its own); days=-1: expired."""
+    def issue(self, name, names=None, kind='ec', days=60, more=()):
+        """A certificate for these names (by default its own); days=-1: expired; more: lines of extensions, as openssl takes them."""
         base = '%s-%s-%s' % (name.replace('*', 'any').replace(' ', '_'), kind, days)
         cert, key, request = self.file(base + '.pem'), self.file(base + '.key'), self.file(base + '.csr')
         algorithm = ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'] if kind == 'ec' else ['rsa:2048']
@@ -89,9 +89,19 @@ class Authority:
         with open(request + '.ext', 'w') as f:
             alternatives = ','.join(('IP:' if n[0].isdigit() else 'DNS:') + n for n in (names or [name]))
             f.write('subjectAltName=' + alternatives if names != [] else 'basicConstraints=CA:FALSE')
+            f.writelines('\n' + line for line in more)
         openssl('x509', '-req', '-in', request, '-CA', self.cert, '-CAkey', self.key, '-CAcreateserial',
                 '-days', days, '-extfile', request + '.ext', '-out', cert)
         return Pair(cert, key)
+
+    def chained(self, pair):
+        """The pair with this authority's certificate behind its own."""
+        path = pair.cert[:-4] + '-chain.pem'
+        with open(path, 'wb') as f:
+            for part in (pair.cert, self.cert):
+                with open(part, 'rb') as g:
+                    f.write(g.read())
+        return Pair(path, pair.key)
 
     def client(self, pair=None, verify=True, most=None, least=None, ciphers=None, alpn=('http/1.1',)):
         """A context for clients that trust this authority; `pair` is shown when asked for."""

@@ -74,7 +74,7 @@ static inline void bed_shm(struct bed *b)
 	}
 	b->ups[0] = &b->up;
 	b->conf = (struct conf){ .magic = CONF_MAGIC, .upstreams = b->ups, .nupstreams = 1, .ncells = b->up.ncells };
-	ck_assert(shm_init(&b->shm, BED_SLOTS, b->up.ncells, 1));
+	ck_assert(shm_init(&b->shm, BED_SLOTS, b->up.ncells, 1, 0));
 	shm_init_health(&b->shm, &b->conf);
 }
 

@@ -52,9 +52,9 @@ static void start(void)
 {
 	make(&from, old_ups, old_servers);
 	make(&to, new_ups, new_servers);
-	ck_assert(shm_init(&old, 2, from.conf.ncells, 2));
+	ck_assert(shm_init(&old, 2, from.conf.ncells, 2, 0));
 	shm_init_health(&old, &from.conf);
-	ck_assert(shm_init(&new, 3, to.conf.ncells, 2));
+	ck_assert(shm_init(&new, 3, to.conf.ncells, 2, 0));
 	shm_init_health(&new, &to.conf);
 }
 

@@ -16,7 +16,7 @@
 
 static void start(struct shm *s)
 {
-	ck_assert(shm_init(s, 3, 40, 4));
+	ck_assert(shm_init(s, 3, 40, 4, 0));
 	ck_assert_ptr_null(shm_verify(s));
 }
 
@@ -70,7 +70,7 @@ START_TEST(layout)
 	shm_fini(&s);
 	ck_assert_int_eq(s.health_fd[0], -1);
 
-	ck_assert(shm_init(&s, 1, 0, 0));
+	ck_assert(shm_init(&s, 1, 0, 0, 0));
 	ck_assert_ptr_null(shm_verify(&s));
 	shm_fini(&s);
 }
@@ -386,5 +386,31 @@ START_TEST(names)
 }
 END_TEST
 
+START_TEST(staples_are_whole)
+{
+	static struct shm_answer a, got;
+	struct shm s;
+
+	ck_assert(shm_init(&s, 2, 40, 4, 3));
+	ck_assert((char *)(s.staples + 3) <= (char *)s.health + s.health_size);
+	ck_assert((char *)s.staples >= (char *)(s.health + 40));
+	ck_assert(!shm_get_staple(&s, 1, &got));
+	for (unsigned i = 1; i <= 5; i++) {
+		a = (struct shm_answer){ .expires = i, .refresh = -(int)i, .len = i < 5 ? STAPLE_MAX - i : 0 };
+		memset(a.bytes, (int)i, a.len);
+		shm_put_staple(&s, 1, &a);
+		ck_assert(shm_get_staple(&s, 1, &got) == (i < 5));
+		ck_assert(i == 5 || memcmp(&a, &got, offsetof(struct shm_answer, bytes) + a.len) == 0);
+		/* Whoever is killed while it writes the next one has touched the other half alone. */
+		memset(&s.staples[1].half[!(s.staples[1].word & 1)], 0xff, 100);
+		ck_assert(shm_get_staple(&s, 1, &got) == (i < 5));
+		ck_assert(i == 5 || memcmp(&a, &got, offsetof(struct shm_answer, bytes) + a.len) == 0);
+	}
+	ck_assert(!shm_get_staple(&s, 0, &got) && !shm_get_staple(&s, 2, &got));
+	shm_fini(&s);
+}
+END_TEST
+
 UNIT("shm", layout, each_writes_its_own, reaping_keeps_counters_and_drops_levels, a_fold_cut_short_counts_once,
-     sums_hold_while_workers_die, verify_finds_what_is_wrong, first_health, addresses_are_whole, names)
+     sums_hold_while_workers_die, verify_finds_what_is_wrong, first_health, addresses_are_whole, staples_are_whole,
+     names)

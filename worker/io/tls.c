@@ -240,6 +240,8 @@ static void hand_over(struct tls *t)
 	struct conn *c = t->c;
 
 	c->connecting = false;
+	if (t->server)
+		tls_drop_status(t->ssl);
 	/* The library may have read on. */
 	c->can_read = true;
 	c->can_write = t->out == NULL && !t->mute;

@@ -21,6 +21,7 @@
 /* Mozilla's "intermediate" set: forward secrecy and authenticated encryption only. TLS 1.3 has no others anyway. */
 #define CIPHERS "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
 	"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+#define SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS "X25519:P-256:P-384"
 
 static const char *library_reason(void)
@@ -39,7 +40,7 @@ static bool set_common(SSL_CTX *ctx, const char *ciphers, const char *suites)
 	SSL_CTX_set_read_ahead(ctx, 1);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 &&
 	       SSL_CTX_set_cipher_list(ctx, ciphers != NULL ? ciphers : CIPHERS) == 1 &&
-	       (suites == NULL || SSL_CTX_set_ciphersuites(ctx, suites) == 1);
+	       SSL_CTX_set_ciphersuites(ctx, suites != NULL ? suites : SUITES) == 1;
 }
 
 /* ---- session tickets ---- */
@@ -213,6 +214,8 @@ SSL_CTX *tls_host_ctx(struct tls_host *h)
 		return NULL;
 	}
 	SSL_CTX_set_app_data(ctx, h->server);
+	/* Our order counts; but who puts ChaCha20 first has no hardware for AES, and knows best. */
+	SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	/* Many clients leave without a close_notify. Nothing is lost: the framing of requests shows what is cut off. */
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	/* Sessions live with the client, in tickets. */
@@ -220,6 +223,8 @@ SSL_CTX *tls_host_ctx(struct tls_host *h)
 	SSL_CTX_set_timeout(ctx, TICKET_PERIOD_MS / 1000 * (TICKET_KEYS - 1));
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+	SSL_CTX_set_tlsext_status_cb(ctx, tls_on_status);
+	SSL_CTX_set_tlsext_status_arg(ctx, h);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)l);
 	h->ctx = ctx;
 	return ctx;
@@ -402,7 +407,8 @@ static void add_section(struct tls_server *s, const struct conf_tls *t)
 		s->unknown = host_of(s, set, &r);
 }
 
-struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets)
+struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets,
+				  const struct shm *shm)
 {
 	struct tls_server *s = calloc(1, sizeof(*s));
 	const struct cert *set[CERT_KINDS];
@@ -410,7 +416,7 @@ struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen
 
 	if (s == NULL)
 		log_no_memory(sizeof(*s));
-	*s = (struct tls_server){ .magic = TLS_SERVER_MAGIC, .conf = l, .tickets = tickets };
+	*s = (struct tls_server){ .magic = TLS_SERVER_MAGIC, .conf = l, .tickets = tickets, .shm = shm };
 	sni_init(&s->names);
 	if (l->ncerts > 0) {
 		pick_set(l->certs, l->ncerts, first_name(l->certs[0]), true, set);

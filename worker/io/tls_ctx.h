@@ -14,6 +14,7 @@
 
 #include "common/cert.h"
 #include "common/conf.h"
+#include "common/shm.h"
 #include "common/ticket.h"
 #include "worker/io/sni.h"
 
@@ -40,13 +41,15 @@ struct tls_server {
 	uint32_t magic;
 	const struct conf_listen *conf;
 	struct ticket_keys *tickets;	/* the worker's */
+	const struct shm *shm;		/* answers of OCSP responders */
 	struct sni names;
 	struct tls_host *hosts;		/* newest first */
 	struct tls_host *unknown;	/* for names that no certificate has */
 };
 
 /* NULL: a context cannot be made, which was logged. */
-struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets);
+struct tls_server *tls_server_new(const struct conf *c, const struct conf_listen *l, struct ticket_keys *tickets,
+				  const struct shm *shm);
 void tls_server_free(struct tls_server *s);
 /* What a client that asks for `name` meets; empty or unknown: the host for those. */
 struct tls_host *tls_server_host(const struct tls_server *s, struct span name);
@@ -54,6 +57,11 @@ struct tls_host *tls_server_host(const struct tls_server *s, struct span name);
 SSL_CTX *tls_host_ctx(struct tls_host *h);
 /* What came of a ClientHello, told to the connection: tls.c has it. */
 void tls_on_host(SSL *ssl, const struct tls_host *h, struct span name);
+
+/* tls_staple.c: for the library; `arg` is the struct tls_host. */
+int tls_on_status(SSL *ssl, void *arg);
+/* The handshake is over: the answer need not be kept as long as the connection. */
+void tls_drop_status(SSL *ssl);
 
 struct tls_client {
 	uint32_t magic;
