@@ -139,6 +139,8 @@ struct conf_server {
 
 struct conf_range { uint16_t from, to; };
 
+enum conf_protocol { CONF_HTTP1, CONF_HTTP2 };
+
 struct conf_upstream {
 	uint32_t magic;
 	struct span name;
@@ -166,6 +168,7 @@ struct conf_upstream {
 	int64_t keepalive_timeout;
 	unsigned max_queue;
 	int64_t queue_timeout;
+	enum conf_protocol protocol;
 	unsigned send_proxy;		/* version of the PROXY header that opens connections; 0: none */
 	int64_t resolve_min, resolve_max;	/* bounds on the TTL of host names */
 	int64_t timeouts[CONF_T__N];	/* layered */

@@ -310,6 +310,7 @@ void conf_fill_upstream(struct scope *sc, struct conf_upstream *u)
 	u->keepalive_timeout = conf_number(sc, OPT_upstream_keepalive_timeout);
 	u->max_queue = number(sc, OPT_upstream_max_queue);
 	u->queue_timeout = conf_number(sc, OPT_upstream_queue_timeout);
+	u->protocol = (enum conf_protocol)conf_choice(sc, OPT_upstream_protocol);
 	u->send_proxy = conf_choice(sc, OPT_upstream_send_proxy);
 	(void)conf_choice(sc, OPT_upstream_resolve);
 	u->resolve_min = 5000;
