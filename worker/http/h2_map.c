@@ -365,14 +365,14 @@ static unsigned add_fields(const struct head *h, struct h2_field *out, unsigned 
 	return n;
 }
 
-/* Whether a length is told, as HTTP/1 would tell it. */
+/* Whether a length is told, as HTTP/1 would tell it; what came over HTTP/2 without one needs none. */
 static bool length_told(const struct head *h, bool to_head)
 {
 	if (h->status < 200 || h->status == 204)
 		return false;
 	if (h->body == BODY_LENGTH || h->has_length)
 		return true;
-	return h->body == BODY_NONE && !to_head && h->status != 304;
+	return h->body == BODY_NONE && !to_head && h->status != 304 && h->proto != PROTO_HTTP2;
 }
 
 unsigned h2_map_response(const struct head *h, struct span date, bool to_head, struct h2_field *out,
