@@ -120,7 +120,7 @@ struct conf_listen {
 enum conf_balance {
 	CONF_LEAST_CONN, CONF_ROUND_ROBIN, CONF_IP_HASH, CONF_HASH, CONF_RANDOM, CONF_EWMA
 };
-enum conf_check { CONF_CHECK_OFF, CONF_CHECK_TCP, CONF_CHECK_HTTP };
+enum conf_check { CONF_CHECK_OFF, CONF_CHECK_TCP, CONF_CHECK_HTTP, CONF_CHECK_GRPC };
 
 struct conf_server {
 	uint32_t magic;

@@ -90,6 +90,7 @@ def plain(t):
         got = fetch(weir.port, 'POST', '/a/echo?x=%41&y', headers=[('X-Mine', 'V'), ('Cookie', 'a=1'), ('Connection', 'x-hop, te'),
                     ('X-Hop', '1'), ('TE', 'trailers'), ('Host', 'shop.test')], body=b'12345')
         pairs = json.loads(got.text)['pairs']
+        equal(json.loads(got.text)['length'], 5, 'body')
         names = [n for n, _ in pairs]
         equal(dict(pairs)[':path'], '/echo?x=%41&y', 'path')
         equal([dict(pairs)[k] for k in (':method', ':scheme', ':authority', 'x-mine', 'cookie', 'te', 'content-length')],

@@ -129,14 +129,9 @@ class H2Conn:
         self.frame(GOAWAY, 0, 0, struct.pack('>II', last, code))
 
     def close(self, reset=False):
-        if reset:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        else:
-            try:
-                self.sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
         try:
+            if reset:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
@@ -264,7 +259,8 @@ class H2Server:
             pass
         self.listener.close()
         for conn in self.conns:
-            conn.close(reset=True)
+            if conn and conn.open:
+                conn.close(reset=True)
 
     def accept(self, listener):
         while True:
@@ -322,5 +318,5 @@ class H2Server:
     def dump(self):
         return [('HTTP/2 server %s' % self.name, '\n'.join(
             ['%r reset %s, %d bytes, %s' % (r, r.reset, r.length, 'ended' if r.ended else 'open') for r in self.requests[-50:]]
-            + ['connection %d: %s %s' % (c.number, show(c.frames[-40:]), c.goaways) for c in self.conns[-8:]]
+            + ['connection %d: %s %s' % (c.number, show(c.frames[-40:]), c.goaways) for c in self.conns[-8:] if c]
             + self.troubles[-10:]))]

@@ -337,14 +337,16 @@ START_TEST(requests_to_servers)
 	head_add(&head, SPAN("Host"), SPAN("shop.test:8080"));
 	head_add(&head, SPAN("Connection"), SPAN("close"));
 	head_add(&head, SPAN("Upgrade"), SPAN("websocket"));
-	ck_assert_str_eq(asked(false), ":method=POST|:scheme=http|:authority=shop.test:8080|:path=/a b|X-One=1|te=trailers|");
+	ck_assert_str_eq(asked(false), ":method=POST|:scheme=http|:authority=shop.test:8080|:path=/a b|X-One=1|"
+					"te=trailers|");
 	head.te_trailers = false;
 	head.has_query = true;
 	head.query = SPAN("x=1");
 	head.body = BODY_LENGTH;
 	head.has_length = true;
 	head.length = 12;
-	ck_assert_str_eq(asked(true), ":method=POST|:scheme=https|:authority=shop.test:8080|:path=/a b?x=1|X-One=1|content-length=12|");
+	ck_assert_str_eq(asked(true), ":method=POST|:scheme=https|:authority=shop.test:8080|:path=/a b?x=1|X-One=1|"
+				       "content-length=12|");
 	head.method_text = SPAN("BREW");
 	head.query = SPAN("");
 	head.body = BODY_NONE;

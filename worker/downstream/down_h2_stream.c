@@ -426,6 +426,9 @@ static void side_done(struct exchange *x)
 	s->trailers = NULL;
 	h->head_bytes -= s->head_bytes;
 	s->head_bytes = 0;
+	/* The library drops what waits for a stream that is about to be reset. */
+	if (!h->failed && !s->closed && !s->reset && !s->ended)
+		h2_produce(h);
 	/* An answer that is whole before its request ends the stream without blame (RFC 9113 8.1). */
 	if (!h->failed && !s->closed && (s->reset || !s->ended))
 		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, s->reset);

@@ -9,10 +9,14 @@
 #include "common/obj.h"
 
 /* Statuses of gRPC. */
-enum { CODE_UNKNOWN = 2, CODE_DEADLINE = 4, CODE_DENIED = 7, CODE_EXHAUSTED = 8, CODE_UNIMPLEMENTED = 12, CODE_INTERNAL = 13,
-       CODE_UNAVAILABLE = 14, CODE_UNAUTHENTICATED = 16 };
+enum {
+	CODE_UNKNOWN = 2, CODE_DEADLINE = 4, CODE_DENIED = 7, CODE_EXHAUSTED = 8, CODE_UNIMPLEMENTED = 12,
+	CODE_INTERNAL = 13, CODE_UNAVAILABLE = 14, CODE_UNAUTHENTICATED = 16
+};
 
-static const char *const digits[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16" };
+static const char *const digits[] = {
+	"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"
+};
 
 bool grpc_is(const struct head *req)
 {

@@ -160,6 +160,7 @@ bool link_submit(struct link *l, struct up_h2 *s)
 	struct arena *a = s->up.resp->arena;
 	struct h2_field *f = arena_alloc(a, (req->nfields + H2_MAP_REQUEST_EXTRA) * sizeof(*f));
 	char scratch[H2_MAP_SCRATCH];
+	bool body = s->body_open || s->out;	/* its last batch may wait already */
 	nghttp2_nv *nv;
 	unsigned n;
 
@@ -167,7 +168,7 @@ bool link_submit(struct link *l, struct up_h2 *s)
 		return false;
 	n = h2_map_request(req, l->server->group->tls != NULL, a, f, scratch);
 	nv = n ? nv_make(a, f, n) : NULL;
-	s->id = nv ? nghttp2_submit_request(l->session, NULL, nv, n, s->body_open ? &from : NULL, s) : 0;
+	s->id = nv ? nghttp2_submit_request(l->session, NULL, nv, n, body ? &from : NULL, s) : 0;
 	if (s->id > 0)
 		return true;
 	s->id = 0;
