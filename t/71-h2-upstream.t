@@ -172,6 +172,7 @@ def plain(t):
         got = fetch(weir.port, target='/a/echo', headers=[('Connection', 'upgrade'), ('Upgrade', 'websocket')])
         equal(got.status, 200, 'status')
         true('upgrade' not in [n for n, _ in json.loads(got.text)['pairs']], 'no Upgrade')
+        weir.wait_access({'uri': '/a/echo', 'reason': 'upgrade_refused'})
     with t.case('an idle connection is closed after keepalive_timeout, with GOAWAY'):
         equal(fetch(weir.port, target='/k/x').status, 200, 'status')
         conn = one.conns[-1]

@@ -171,7 +171,7 @@ static const struct { enum sect_kind kind; const char *line, *part; } cases[] = 
 	{ SECT_upstream, "balance = hash", "got no key" },
 	{ SECT_upstream, "balance = hash $a b", "expected least_conn" },
 	{ SECT_upstream, "balance = random 2", "expected least_conn" },
-	{ SECT_upstream, "check = grpc", "not built yet" },
+	{ SECT_upstream, "check = grpc", "needs protocol = http2" },
 	{ SECT_upstream, "check = htp", "did you mean \"http\"?" },
 	{ SECT_upstream, "check_path = x", "begins with /" },
 	{ SECT_upstream, "check_status = 399-200", "statuses such as" },

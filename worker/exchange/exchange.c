@@ -19,6 +19,7 @@
 #include "worker/exchange/grpc.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
+#include "worker/upstream/up.h"
 
 /* ---- states: the one setter of each machine ---- */
 
@@ -154,7 +155,7 @@ static void exchange_end(struct exchange *x)
 	x->ended = true;
 	timer_stop(&x->env->loop->wheel, &x->timer);
 	cancel_handler(x);
-	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
+	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream && up_switches(x->upstream)))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
 	count_end(x);

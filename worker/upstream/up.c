@@ -32,6 +32,11 @@ struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const 
 	return u;
 }
 
+bool up_switches(const struct conf_upstream *u)
+{
+	return codecs[u->protocol]->switches;
+}
+
 bool up_send_head(struct up *u, const struct head *req, struct head *resp)
 {
 	OBJ_CHECK(u, UP_MAGIC);

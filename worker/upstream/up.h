@@ -71,6 +71,8 @@ enum up_reuse {
  * once; errno says. */
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
 		   const struct up_times *times, const struct span *preface);
+/* Its servers can be asked to switch to another protocol, which makes a tunnel. */
+bool up_switches(const struct conf_upstream *u);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
  * the first batch goes out with the head if given now by up_send_body() in the same turn. */
 bool up_send_head(struct up *u, const struct head *req, struct head *resp);

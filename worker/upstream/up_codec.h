@@ -11,6 +11,7 @@
 
 struct up_codec {
 	const char *name;
+	bool switches;			/* see up_switches() */
 	/* As up_open(); ops and owner are set by the caller, in the same turn and before anything is called back. */
 	struct up *(*open)(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_times *times,
 			   const struct span *preface);

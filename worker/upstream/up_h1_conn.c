@@ -241,5 +241,5 @@ static void up_h1_close(struct up *up)
 }
 
 const struct up_codec up_h1_codec = {
-	"http1", up_h1_open, up_h1_send_head, up_h1_send_body, up_h1_more, up_h1_close,
+	"http1", true, up_h1_open, up_h1_send_head, up_h1_send_body, up_h1_more, up_h1_close,
 };

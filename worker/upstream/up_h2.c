@@ -542,5 +542,5 @@ static void up_h2_close(struct up *u)
 }
 
 const struct up_codec up_h2_codec = {
-	"http2", up_h2_open, up_h2_send_head, up_h2_send_body, up_h2_more, up_h2_close,
+	"http2", false, up_h2_open, up_h2_send_head, up_h2_send_body, up_h2_more, up_h2_close,
 };
