@@ -112,6 +112,7 @@ def by_script(t):
     names = list(scripts)
     weir = Weir(HEAD + ''.join(route(n, one, 'check = grpc', 'check_host = ' + n) for n in names), workers=1, name='weir2')
     with t.case('what is not one good answer that says SERVING is down'):
+        one.wait_requests(3 * len(names))
         for n in names:
             wait_state(weir, n, 'up' if n in up else 'down')
     with t.case('the question is as gRPC wants it'):
@@ -122,15 +123,15 @@ def by_script(t):
 
 
 def by_http(t, ca):
-    good, bad, slow = [200], [500], []
+    good = [200]
     one = H2Server('one', lambda conn, req: req.wait().answer(good[0] if req.path == '/health?x=1' else 404))
     old = Origin('old')
     flood = H2Server('flood', lambda conn, req: [conn.frame(PING, 0, 0, b'12345678') for _ in range(100000) if conn.open])
-    safe = H2Server('safe', tls=None)
     weir = Weir(HEAD + route('http', one, 'check = http', 'check_path = /health?x=1', 'check_host = h.test') +
                 route('old', old, 'check = http') + route('tcp', old, 'check = tcp') + route('flood', flood, 'check = http'),
                 workers=1, name='weir3')
     with t.case('check = http speaks HTTP/2 to servers of HTTP/2'):
+        one.wait_requests(3)
         wait_state(weir, 'http', 'up')
         req = one.requests[0]
         equal([req.header(k) for k in (':method', ':path', ':authority', 'user-agent')],
