@@ -24,6 +24,7 @@ enum process_role { PROCESS_WORKER, PROCESS_CHECKER };
 struct process_listen {
 	unsigned bind;			/* conf_bind->id */
 	int fd;
+	bool shared;			/* all workers accept from it */
 };
 
 struct process {

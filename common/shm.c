@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -105,14 +106,26 @@ static bool map_shared(struct shm *s)
 	return true;
 }
 
+static bool keep_from_children(const struct shm *s)
+{
+	return madvise(s->health, s->health_size, MADV_DONTFORK) == 0
+	       && madvise(s->rows, s->rows_size, MADV_DONTFORK) == 0
+	       && madvise(s->upstreams, s->shared_size, MADV_DONTFORK) == 0;
+}
+
 static bool map_as_master(struct shm *s)
 {
 	s->health = map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
 	s->rows = map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
-	return s->health != NULL && s->rows != NULL && map_shared(s)
-	       && madvise(s->health, s->health_size, MADV_DONTFORK) == 0
-	       && madvise(s->rows, s->rows_size, MADV_DONTFORK) == 0
-	       && madvise(s->upstreams, s->shared_size, MADV_DONTFORK) == 0;
+	return s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s);
+}
+
+static void set_sizes(struct shm *s)
+{
+	s->row_size = pages(queued_offset(s) + s->nupstreams * sizeof(_Atomic uint32_t));
+	s->rows_size = s->row_size * (s->nslots + 2);
+	s->health_size = pages(s->ncells * sizeof(struct shm_health));
+	s->shared_size = pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
 }
 
 bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams)
@@ -120,10 +133,7 @@ bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstrea
 	must(nslots > 0);
 	*s = (struct shm){ .magic = SHM_MAGIC, .nslots = nslots, .ncells = ncells, .nupstreams = nupstreams,
 			   .slot = nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 }, .shared_fd = -1 };
-	s->row_size = pages(queued_offset(s) + nupstreams * sizeof(_Atomic uint32_t));
-	s->rows_size = s->row_size * (nslots + 2);
-	s->health_size = pages(ncells * sizeof(struct shm_health));
-	s->shared_size = pages(nupstreams * sizeof(struct shm_upstream) + ncells * sizeof(struct shm_server));
+	set_sizes(s);
 	if (open_segments(s) && map_as_master(s))
 		return true;
 	int why = errno;
@@ -132,7 +142,6 @@ bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstrea
 	return false;
 }
 
-/* The master's mappings did not come along; what is at those addresses now is not ours. */
 static void forget_maps(struct shm *s)
 {
 	s->health = NULL;
@@ -141,10 +150,64 @@ static void forget_maps(struct shm *s)
 	s->upstreams = NULL;
 }
 
+/* ---- another master's ---- */
+
+static bool is_segment(int fd, size_t size)
+{
+	const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size == (off_t)size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
+		return true;
+	errno = EPROTO;
+	return false;
+}
+
+bool shm_adopt(struct shm *s)
+{
+	s->magic = SHM_MAGIC;
+	s->slot = s->nslots;
+	s->health_fd[0] = s->rows_fd[0] = -1;
+	set_sizes(s);
+	forget_maps(s);
+	if (is_segment(s->health_fd[1], s->health_size) && is_segment(s->rows_fd[1], s->rows_size) &&
+	    is_segment(s->shared_fd, s->shared_size)) {
+		s->health = map(s->health_fd[1], s->health_size, PROT_READ);
+		s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
+		if (s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s))
+			return true;
+	}
+	int why = errno;
+	shm_fini(s);
+	errno = why;
+	return false;
+}
+
+static uint64_t mix(uint64_t h, const void *p, size_t n)
+{
+	return span_hash(span_make(p, n), h);
+}
+
+uint64_t shm_layout(void)
+{
+	const uint64_t sizes[] = { sizeof(struct shm_row), sizeof(struct shm_use), sizeof(struct shm_health),
+				   sizeof(struct shm_server), sizeof(struct shm_upstream), STAT__N, REASON__N };
+	uint64_t h = mix(1, sizes, sizeof(sizes));
+
+	for (unsigned i = 0; i < STAT__N; i++)
+		h = mix(h, stat_name((enum stat_id)i), strlen(stat_name((enum stat_id)i)));
+	for (unsigned i = 0; i < REASON__N; i++)
+		h = mix(h, reason_token((enum reason)i), strlen(reason_token((enum reason)i)));
+	return h;
+}
+
+/* ---- in a child ---- */
+
 static bool map_as_child(struct shm *s, unsigned slot, bool checker)
 {
 	OBJ_CHECK(s, SHM_MAGIC);
 	must(slot < s->nslots);
+	/* The master's mappings did not come along; what is at those addresses now is not ours. */
 	forget_maps(s);
 	s->slot = slot;
 	s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);

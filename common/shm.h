@@ -171,6 +171,12 @@ void shm_init_health(struct shm *s, const struct conf *c);
 bool shm_become_worker(struct shm *s, unsigned slot);
 bool shm_become_checker(struct shm *s);
 void shm_fini(struct shm *s);
+/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The numbers of slots, cells and
+ * upstreams and the descriptors health_fd[1], rows_fd[1] and shared_fd are filled in; they are shm_fini()'s to close. False
+ * with errno where size or kind do not fit. */
+bool shm_adopt(struct shm *s);
+/* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
+uint64_t shm_layout(void);
 
 /* slot nslots: the base row. */
 struct shm_row *shm_row(const struct shm *s, unsigned slot);
@@ -191,6 +197,8 @@ uint64_t shm_reason(const struct shm *s, enum reason r);
 uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live workers */
 uint64_t shm_requests(const struct shm *s, unsigned cell);
 uint64_t shm_fails(const struct shm *s, unsigned cell);
+/* Rows that have a process. */
+unsigned shm_live_rows(const struct shm *s, bool workers_only);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
 
 /* Single-writer updates of the own row: relaxed load and store, no locked instruction. */

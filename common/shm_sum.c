@@ -50,6 +50,18 @@ static uint64_t sum_gauge(const struct shm *s, size_t offset)
 	return sum;
 }
 
+unsigned shm_live_rows(const struct shm *s, bool workers_only)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i + workers_only < s->nslots; i++) {
+		uint32_t state = atomic_load_explicit(&shm_row(s, i)->state, memory_order_relaxed);
+
+		n += state == SLOT_STARTING || state == SLOT_LIVE;
+	}
+	return n;
+}
+
 uint64_t shm_stat(const struct shm *s, enum stat_id id)
 {
 	size_t offset = offsetof(struct shm_row, stats) + id * sizeof(uint64_t);

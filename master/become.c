@@ -116,8 +116,8 @@ static unsigned slots_of(const struct slot_group *g, const struct child *c, unsi
 	const unsigned open = c->crew->state == CREW_LIVE ? g->firm : g->n, workers = c->crew->conf->workers;
 	unsigned n = 0;
 
-	if (g->addr.family == ADDR_UNIX) {
-		out[0] = (struct process_listen){ .bind = bind, .fd = g->fds[0] };
+	if (g->single) {
+		out[0] = (struct process_listen){ .bind = bind, .fd = g->fds[0], .shared = true };
 		return 1;
 	}
 	for (unsigned slot = c->slot; slot < open; slot += workers)
@@ -198,6 +198,7 @@ void become_child(struct master *m, struct child *c, int control)
 	};
 	char title[64];
 
+	log_tee(NULL);
 	name_process(c, title, sizeof(title));
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : shm_become_checker(&p.shm)))
 		give_up("Cannot map shared memory: %s", strerror(errno));

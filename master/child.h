@@ -41,6 +41,7 @@ struct child {
 	int control;			/* -1: none, or closed by the other side */
 	uint32_t gen;			/* raised at each start; the master's own copy is the one that counts */
 	bool told;			/* that it may accept */
+	bool away;			/* it said that it accepts nothing more */
 	unsigned restarts;		/* deaths nobody asked for */
 	unsigned quick_deaths;		/* in a row */
 	uint64_t born_ms, ready_ms;	/* of this process; ready_ms 0: not yet */
@@ -77,7 +78,7 @@ unsigned children_workers(const struct master *m);		/* of them workers */
 /* Pause before the next start after that many deaths in a row without useful work: 0, then 100 ms doubling to 10 s. */
 uint64_t child_backoff_ms(unsigned quick_deaths);
 
-/* fork(), for the trial process of a reload. */
+/* fork(), for the trial process of a reload and the program of an upgrade. */
 pid_t child_fork(void);
 
 /* Forks into the background for -D. In the parent: false, and *pipe_fd is where the child reports. In the child: true, and

@@ -99,9 +99,16 @@ __attribute__((format(printf, 2, 3))) static void give_up(struct master *m, cons
 
 void reload_cancel(struct master *m)
 {
-	if (m->reload.state != RELOAD_NONE)
+	struct reload *r = &m->reload;
+
+	if (r->state != RELOAD_NONE)
 		give_up(m, "weir ends");
-	m->reload.asked = m->reload.done;
+	if (r->asked != r->done) {
+		r->done = r->asked;
+		ctl_server_reloaded(m, false, m->upgrade.state == UPGRADE_HANDED ?
+				    "weir was upgraded meanwhile, and that read the configuration; ask again to be sure\n" :
+				    "weir ends\n");
+	}
 }
 
 /* ---- the trial ---- */
@@ -306,7 +313,6 @@ static void commit(struct master *m)
 {
 	struct reload *r = &m->reload;
 	struct crew *old = m->crew, *w = r->next;
-	char text[256];
 
 	r->next = NULL;
 	m->crew = w;
@@ -316,29 +322,44 @@ static void commit(struct master *m)
 	crew_drain(m, old);
 	slots_firm(&m->slots, w->conf);
 	logs_use(w->conf);
-	snprintf(text, sizeof(text), "generation %u serves with %u workers, generation %u drains", w->number,
-		 w->conf->workers, old->number);
-	log_notice("Reloaded: %s", text);
-	snprintf(text + strlen(text), sizeof(text) - strlen(text), "\n");
-	finish(m, true, text);
+	log_notice("Reloaded: generation %u serves with %u workers, generation %u drains", w->number, w->conf->workers,
+		   old->number);
+	r->last = old->number;
+	r->began_ms = m->now_ms;
+	r->state = RELOAD_HANDING;
 }
 
-static const struct child *lost_child(const struct crew *w)
+/* Some worker of the last generation may still take a client. */
+static bool last_accepts(const struct master *m)
 {
-	for (unsigned i = 0; i < w->nchildren; i++) {
-		const struct child *c = &w->children[i];
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; w->number == m->reload.last && i < w->nchildren; i++) {
+			const struct child *c = &w->children[i];
 
-		/* Gone, or given up by the watchdog. */
-		if (c->restarts > 0 || c->state == CHILD_STUCK)
-			return c;
+			if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+				return true;
+		}
 	}
-	return NULL;
+	return false;
+}
+
+/* Whoever asked is answered when every new client meets the new configuration. */
+static void look_at_last(struct master *m)
+{
+	const struct crew *w = m->crew;
+	char text[256];
+
+	if (last_accepts(m) && m->now_ms < m->reload.began_ms + RELOAD_HAND_MS)
+		return;
+	snprintf(text, sizeof(text), "generation %u serves with %u workers, generation %u drains\n", w->number,
+		 w->conf->workers, m->reload.last);
+	finish(m, true, text);
 }
 
 static void look_at_crew(struct master *m)
 {
 	const struct crew *w = m->reload.next;
-	const struct child *c = lost_child(w);
+	const struct child *c = crew_lost_child(w);
 
 	if (c != NULL)
 		give_up(m, "%s of generation %u could not start; the error log says why", c->name, w->number);
@@ -359,8 +380,8 @@ unsigned reload_ask(struct master *m)
 	return r->asked;
 }
 
-/* When the youngest old crew has had its grace; 0: there is room at once. */
-static uint64_t room_at(const struct master *m)
+/* When the youngest old crew has had its grace. */
+uint64_t reload_room_at(const struct master *m)
 {
 	uint64_t youngest = 0;
 
@@ -387,6 +408,16 @@ static void make_room(struct master *m)
 		crew_end(m, oldest);
 }
 
+bool reload_has_room(struct master *m)
+{
+	if (reload_room_at(m) > m->now_ms)
+		return false;
+	if (crews_old(m) < CREWS_OLD)
+		return true;
+	make_room(m);
+	return false;
+}
+
 void reload_tend(struct master *m)
 {
 	struct reload *r = &m->reload;
@@ -395,11 +426,7 @@ void reload_tend(struct master *m)
 		return;
 	switch (r->state) {
 	case RELOAD_NONE:
-		if (r->asked == r->done || room_at(m) > m->now_ms)
-			return;
-		if (crews_old(m) >= CREWS_OLD)
-			make_room(m);
-		else
+		if (r->asked != r->done && m->upgrade.state == UPGRADE_NONE && reload_has_room(m))
 			begin(m);
 		return;
 	case RELOAD_CHECKING:
@@ -410,6 +437,9 @@ void reload_tend(struct master *m)
 		return;
 	case RELOAD_STARTING:
 		look_at_crew(m);
+		return;
+	case RELOAD_HANDING:
+		look_at_last(m);
 		return;
 	}
 }
@@ -422,11 +452,13 @@ uint64_t reload_next(const struct master *m)
 		return UINT64_MAX;
 	switch (r->state) {
 	case RELOAD_NONE:
-		return r->asked == r->done ? UINT64_MAX : room_at(m);
+		return r->asked == r->done || m->upgrade.state != UPGRADE_NONE ? UINT64_MAX : reload_room_at(m);
 	case RELOAD_CHECKING:
 		return r->dead ? 0 : r->began_ms + RELOAD_CHECK_MS;
 	case RELOAD_STARTING:
 		return r->began_ms + RELOAD_START_MS;
+	case RELOAD_HANDING:
+		return last_accepts(m) ? r->began_ms + RELOAD_HAND_MS : 0;
 	}
 	return UINT64_MAX;
 }

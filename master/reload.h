@@ -19,12 +19,14 @@ struct master;
 
 #define RELOAD_CHECK_MS 20000		/* for the configuration to be read by the trial process */
 #define RELOAD_START_MS 20000		/* for all new processes to be ready */
+#define RELOAD_HAND_MS 2000		/* for the old ones to say that they accept nothing more; a stopped one never does */
 #define RELOAD_TEXT 16384		/* of what is wrong, that is kept for whoever asked */
 
 enum reload_state {
 	RELOAD_NONE,
 	RELOAD_CHECKING,		/* a trial process reads the configuration */
-	RELOAD_STARTING			/* the new crew gets ready */
+	RELOAD_STARTING,		/* the new crew gets ready */
+	RELOAD_HANDING			/* it serves; the old one lets go of the listeners */
 };
 
 struct reload {
@@ -39,6 +41,7 @@ struct reload {
 	char *text;			/* that, NUL-terminated; of the size RELOAD_TEXT once it is there */
 	size_t have;
 	struct crew *next;		/* being made */
+	unsigned last;			/* RELOAD_HANDING: number of the crew that it took over from */
 	unsigned good, bad;		/* how many there were */
 };
 
@@ -48,6 +51,10 @@ unsigned reload_ask(struct master *m);
 void reload_tend(struct master *m);
 /* Earliest time at which reload_tend() has something to do; UINT64_MAX: none. */
 uint64_t reload_next(const struct master *m);
+/* Two old generations are the most: is there room for one more? Ends the oldest when they had their grace. */
+bool reload_has_room(struct master *m);
+/* When there will be; 0: there is. */
+uint64_t reload_room_at(const struct master *m);
 /* What to poll for. */
 struct pollfd reload_fd(const struct master *m);
 void reload_on_input(struct master *m);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "common/obj.h"
-#include "worker/http/h2_mem.h"
+#include "worker/http/h2_alloc.h"
 #include "worker/probe_parts.h"
 
 #define MEM_MAX (1u << 20)
@@ -24,7 +24,7 @@ enum { SERVING_UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN };
 
 struct probe_h2 {
 	nghttp2_session *session;
-	struct h2_mem mem;
+	struct h2_alloc mem;
 	int32_t id;
 	unsigned status;		/* 0: no head yet */
 	unsigned grpc_status;
@@ -238,7 +238,7 @@ bool probe_h2_start(struct probe *p)
 
 	if (ok) {
 		h->mem.max = MEM_MAX;
-		mem = h2_mem_hooks(&h->mem);
+		mem = h2_alloc_hooks(&h->mem);
 		ok = nghttp2_session_client_new3(&h->session, cb, p, NULL, &mem) == 0 &&
 		     nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, &no_push, 1) == 0 && (h->id = submit(p)) > 0;
 	}

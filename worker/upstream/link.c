@@ -492,7 +492,7 @@ static struct link *link_new(struct pool *p, struct server *s, const struct span
 	list_init(&l->all);
 	task_init(&l->later, on_later);
 	h2_calm_init(&l->calm, p->loop->now_ms);
-	mem = h2_mem_hooks(&l->mem);
+	mem = h2_alloc_hooks(&l->mem);
 	if (nghttp2_session_client_new3(&l->session, p->link_shared->callbacks, l, p->link_shared->option, &mem) != 0 ||
 	    !greet(l) || (e = 0, !up_dial(p, s, &l->conn, &link_conn_ops, l, preface))) {
 		e = e ? e : errno;

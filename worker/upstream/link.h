@@ -14,7 +14,7 @@
 #include "common/buf.h"
 #include "worker/http/h2_calm.h"
 #include "worker/http/h2_map.h"
-#include "worker/http/h2_mem.h"
+#include "worker/http/h2_alloc.h"
 #include "worker/upstream/up_codec.h"
 
 #define LINK_MAGIC 0x0b5e0002u
@@ -51,7 +51,7 @@ struct link {
 	struct grave grave;
 	struct task later;
 	nghttp2_session *session;
-	struct h2_mem mem;
+	struct h2_alloc mem;
 	enum link_state {
 		LINK_CONNECTING,	/* until the server's SETTINGS came: before that it may not be one of HTTP/2 */
 		LINK_READY,

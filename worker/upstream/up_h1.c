@@ -7,10 +7,12 @@
  * the connection is never used again.
  */
 #include <errno.h>
+#include <openssl/rand.h>
 #include <string.h>
 
 #include "common/obj.h"
 #include "worker/http/h1_gather.h"
+#include "worker/http/ws_key.h"
 #include "worker/upstream/pool.h"
 #include "worker/upstream/up_h1.h"
 
@@ -79,6 +81,25 @@ void up_h1_flush(struct up_h1 *u)
 		up_set_deadline(u);
 }
 
+/* A key for a request that has none; what answers it is kept with the request. False: no memory. */
+static bool make_ws_key(struct up_h1 *u, const struct head *req, struct span *key)
+{
+	unsigned char random[WS_KEY_RANDOM];
+	char *p;
+
+	u->ws_accept = *key = SPAN("");
+	if (!ws_key_missing(req))
+		return true;
+	p = arena_bytes(req->arena, WS_KEY_LEN + 1 + WS_ACCEPT_LEN + 1);
+	if (p == NULL || RAND_bytes(random, sizeof(random)) != 1)
+		return false;
+	ws_key_make(random, p);
+	ws_key_accept(p, p + WS_KEY_LEN + 1);
+	*key = span_make(p, WS_KEY_LEN);
+	u->ws_accept = span_make(p + WS_KEY_LEN + 1, WS_ACCEPT_LEN);
+	return true;
+}
+
 bool up_h1_send_head(struct up *up, const struct head *req, struct head *resp)
 {
 	struct up_h1 *u = up_h1_of(up);
@@ -87,7 +108,7 @@ bool up_h1_send_head(struct up *up, const struct head *req, struct head *resp)
 	size_t n;
 
 	must(!u->up.req_written && u->up.resp == resp);
-	if (b == NULL)
+	if (b == NULL || !make_ws_key(u, req, &o.ws_key))
 		return false;
 	n = h1_write_request(req, &o, buf_tail(b), buf_room(b));
 	must(n > 0);
@@ -229,6 +250,8 @@ static void head_came(struct up_h1 *u, const struct h1_wire *w)
 /* A switch of protocols (RFC 9110 7.8) answers a request that is out and offered just that. */
 static bool switch_asked(const struct up_h1 *u)
 {
+	if (u->ws_accept.n && !ws_key_proven(u->up.resp, u->ws_accept))
+		return false;
 	return u->req_done && u->up.resp->proto == PROTO_HTTP11 && head_upgrade_matches(u->asked, u->up.resp->upgrade_to);
 }
 

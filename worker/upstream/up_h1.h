@@ -43,6 +43,7 @@ struct up_h1 {
 	struct h1_scan scan;
 	struct h1_body body;
 	struct span asked;		/* protocols that the request offers to switch to; empty: none */
+	struct span ws_accept;		/* what proves that our own WebSocket key was read; empty: not ours */
 	struct batch batch;		/* points into `in` */
 	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */
 
