@@ -5,8 +5,10 @@
 # timeout: 300
 import json
 import os
+import random
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -581,6 +583,92 @@ def balance(t):
         true(load.ok > 5, 'answers: %r' % load)
 
 
+def chaos(t):
+    lock = threading.Lock()
+    dice = random.Random(7)
+
+    def moody(conn, req):
+        with lock:
+            roll = dice.randrange(100)
+        text = (req.path * 300).encode()
+        if roll < 60:
+            req.wait()
+            req.head(200, [('x-path', req.path)])
+            for i in range(0, len(text), 1000):
+                req.data(text[i:i + 1000])
+            req.data(b'', True)
+        elif roll < 70:
+            req.rst(REFUSED_STREAM)
+        elif roll < 80:
+            req.head(200, [('x-path', req.path)])
+            req.data(text[:100])
+            req.rst(INTERNAL_ERROR)
+        elif roll < 85:
+            req.answer(413, text, [('x-path', req.path)])
+            req.rst(0)
+        elif roll < 90:
+            conn.goaway(req.stream)
+        elif roll < 93:
+            conn.close(reset=roll == 92)
+        elif roll < 97:
+            conn.headers(req.stream, [('bad name', 'x')])
+        # else: never an answer
+    one = H2Server('moody', moody, settings={MAX_STREAMS: 20})
+    weir = behind(HEAD + route('a', one, 'max_fails = 0', 'response_timeout = 1s', 'read_timeout = 1s', keys='retries = 1'))
+    with t.case('whatever servers do, no answer goes to another request, none that is cut looks whole, and weir lives'):
+        outcomes = {}
+
+        def one_client(n):
+            mine = random.Random(n)
+            with H2Client(weir.port) as c:
+                for round_ in range(6):
+                    all_ = {}
+                    for k in range(10):
+                        path = '/a/%d-%d-%d' % (n, round_, k)
+                        how = dict(method='POST', body=b'y' * mine.choice((0, 10, 20000))) if mine.random() < 0.4 else {}
+                        all_[c.request(path=path, **how)] = path[2:]
+                        if mine.random() < 0.15:
+                            c.frame(RST_STREAM, 0, max(all_), struct.pack('>I', CANCEL))
+                            c.answer(max(all_)).reset = CANCEL
+                    for s, path in all_.items():
+                        a = c.wait(s, 30)
+                        if a.ended and a.status in (200, 413) and a.header('x-path'):
+                            equal((a.header('x-path'), a.text), (path, path * 300), 'a whole answer')
+                        with lock:
+                            key = a.status if a.ended else 'cut'
+                            outcomes[key] = outcomes.get(key, 0) + 1
+            return 'done'
+        equal(together([lambda n=n: one_client(n) for n in range(8)]), ['done'] * 8, 'clients')
+        equal(sum(outcomes.values()), 480, 'outcomes: %r' % outcomes)
+        true(outcomes.get(200, 0) > 100, 'good ones: %r' % outcomes)
+        one.on_request = None
+        equal(fetch(weir.port, target='/a/x').text, 'moody', 'afterwards')
+        wait_idle(weir, 15)
+    with t.case('two of weir in a row, much both ways at once on one connection: neither waits for the other'):
+        def echo(conn, req):
+            req.head(200)
+            done = 0
+            while True:
+                req.wait('more', lambda: req.length > done or req.ended)
+                n = req.length
+                if n > done:
+                    req.data(b'z' * (n - done))
+                    done = n
+                elif req.ended:
+                    req.data(b'', True)
+                    return
+        origin = H2Server('echo', echo)
+        back = behind(HEAD + route('a', origin, keys='max_body_size = 0').replace('strip_prefix = yes', ''))
+        front = behind(HEAD + route('a', '127.0.0.1:%d' % back.port, keys='max_body_size = 0').replace('strip_prefix = yes', ''))
+        size, path = 3000000, t.path('big')
+        with open(path, 'wb') as f:
+            f.write(b'q' * size)
+        command = ['curl', '-sS', '--noproxy', '*', '--max-time', str(60 * SLOW), '--http2-prior-knowledge', '--data-binary',
+                   '@' + path, '-o', '/dev/null', '-w', '%{http_code} %{size_download}', 'http://127.0.0.1:%d/a/x' % front.port]
+        got = together([lambda: subprocess.run(command, capture_output=True).stdout] * 8)
+        equal(got, [b'200 %d' % size] * 8, 'outcomes')
+
+
 with Story('servers of HTTP/2', deadline=280) as t:
     authority = Authority()
     plain(t)
@@ -592,3 +680,4 @@ with Story('servers of HTTP/2', deadline=280) as t:
     not_h2(t, authority)
     floods(t)
     balance(t)
+    chaos(t)

@@ -111,6 +111,8 @@ void link_detach(struct up_h2 *s)
 	s->link = NULL;
 	list_del(&s->node);
 	l->nstreams--;
+	if (l->once)
+		l->conn.preface = NULL;	/* it was the stream's */
 	link_later(l);
 }
 
@@ -286,13 +288,14 @@ static void link_feed(struct link *l)
 	buf_consume(in, buf_len(in));
 }
 
-/* True: bytes are in the buffer. */
+/* True: bytes are in the buffer. It reads however much output waits: a server that reads nothing until its own output is taken
+ * would wait for us as we for it. What that can make us say is bounded by the token buckets. */
 static bool link_read(struct link *l)
 {
 	enum io_rc rc;
 	size_t n;
 
-	if (link_out_full(l) || (!l->conn.can_read && !l->conn.hup && !l->conn.broken))
+	if (!l->conn.can_read && !l->conn.hup && !l->conn.broken)
 		return false;
 	if (l->in == NULL)
 		l->in = buf_get(l->pool->bufs, 0);
@@ -411,8 +414,8 @@ static void link_turn(struct link *l)
 	if (!l->conn.connecting)
 		link_run(l);
 	link_work(l);
-	/* Reading stopped for its fair share, or for output that is written now: the kernel will not tell again. */
-	if (l->state != LINK_DEAD && (l->conn.can_read || l->conn.hup) && !link_out_full(l))
+	/* Reading stopped for its fair share: the kernel will not tell again. */
+	if (l->state != LINK_DEAD && (l->conn.can_read || l->conn.hup))
 		link_later(l);
 }
 

@@ -157,8 +157,6 @@ bool link_submit(struct link *l, struct up_h2 *s);
 void link_produce(struct link *l);
 /* Writes. False: nothing more can be sent. */
 bool link_write(struct link *l);
-/* Output waits that the server does not take. */
-bool link_out_full(const struct link *l);
 /* The last word of a link, as far as it goes out at once. */
 void link_goodbye(struct link *l);
 

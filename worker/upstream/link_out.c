@@ -248,11 +248,6 @@ bool link_write(struct link *l)
 	return true;
 }
 
-bool link_out_full(const struct link *l)
-{
-	return l->out && buf_len(l->out) >= BUF_SIZE && !l->conn.can_write;
-}
-
 static void put32(uint8_t *p, uint32_t v)
 {
 	for (int i = 3; i >= 0; i--, v >>= 8)
