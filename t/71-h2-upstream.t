@@ -302,6 +302,14 @@ def replays(t):
         equal(sorted(a.text.split()[0] for a in got), ['new', 'new', 'old', 'old'], 'who answered')
         equal([a.text.split()[1] for a in got], ['/0', '/1', '/2', '/3'], 'each its own answer')
         until('the end of the first connection', lambda: not two.conns[0].open, 10)
+    with t.case('a GOAWAY with a reason is logged'):
+        def angry(conn, req):
+            req.wait().answer(200, b'x')
+            conn.goaway(req.stream, ENHANCE_YOUR_CALM)
+        angry_one = H2Server('angry', angry)
+        weir = behind('[weir]\nlog_level = info\n' + HEAD + route('a', angry_one))
+        equal(fetch(weir.port, target='/a/x').status, 200, 'status')
+        weir.wait_errors('server %s: it takes no more requests on a connection: ENHANCE_YOUR_CALM' % angry_one)
     with t.case('a server that says goodbye after each answer loses nothing'):
         def last(conn, req):
             req.wait()

@@ -161,6 +161,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		break;
 	case NGHTTP2_GOAWAY:
 		/* Those that it does not name were closed by the library as refused. */
+		if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !l->goaway)
+			log_info("upstream %.*s, server %.*s: it takes no more requests on a connection: %s",
+				 SPAN_FMT(l->server->group->conf->name), SPAN_FMT(l->server->name),
+				 nghttp2_http2_strerror(frame->goaway.error_code));
 		l->goaway = true;
 		break;
 	default:
