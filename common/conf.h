@@ -121,7 +121,7 @@ struct conf_listen {
 enum conf_balance {
 	CONF_LEAST_CONN, CONF_ROUND_ROBIN, CONF_IP_HASH, CONF_HASH, CONF_RANDOM, CONF_EWMA
 };
-enum conf_check { CONF_CHECK_OFF, CONF_CHECK_TCP, CONF_CHECK_HTTP };
+enum conf_check { CONF_CHECK_OFF, CONF_CHECK_TCP, CONF_CHECK_HTTP, CONF_CHECK_GRPC };
 
 struct conf_server {
 	uint32_t magic;
@@ -139,6 +139,8 @@ struct conf_server {
 };
 
 struct conf_range { uint16_t from, to; };
+
+enum conf_protocol { CONF_HTTP1, CONF_HTTP2 };
 
 struct conf_upstream {
 	uint32_t magic;
@@ -167,6 +169,7 @@ struct conf_upstream {
 	int64_t keepalive_timeout;
 	unsigned max_queue;
 	int64_t queue_timeout;
+	enum conf_protocol protocol;
 	unsigned send_proxy;		/* version of the PROXY header that opens connections; 0: none */
 	int64_t resolve_min, resolve_max;	/* bounds on the TTL of host names */
 	int64_t timeouts[CONF_T__N];	/* layered */

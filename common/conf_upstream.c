@@ -245,6 +245,8 @@ static void read_check_status(struct scope *sc, struct conf_upstream *u)
 			   "without any status no server would ever be up");
 }
 
+#define CHECK_SERVICE_MAX 101		/* bytes of check_path, where it names a service of gRPC */
+
 static void read_check_words(struct scope *sc, struct conf_upstream *u)
 {
 	const struct entry *e;
@@ -258,6 +260,8 @@ static void read_check_words(struct scope *sc, struct conf_upstream *u)
 			ok = ok && w->s.p[i] > ' ' && w->s.p[i] < 127;
 		if (!ok)
 			conf_expected(sc->ld, e, "a path that begins with /", w, NULL);
+		else if (u->check == CONF_CHECK_GRPC && w->s.n > CHECK_SERVICE_MAX)
+			conf_expected(sc->ld, e, "the name of a service, at most 100 bytes", w, NULL);
 		u->check_path = w->s;
 	} else {
 		u->check_path = SPAN("/");
@@ -292,7 +296,9 @@ void conf_fill_upstream(struct scope *sc, struct conf_upstream *u)
 		u->check = CONF_CHECK_HTTP;
 		break;
 	case 3:
-		conf_error(sc->ld, conf_value(sc, OPT_upstream_check)->e, "grpc is not built yet: it comes with HTTP/2");
+		u->check = CONF_CHECK_GRPC;
+		if (conf_choice(sc, OPT_upstream_protocol) != CONF_HTTP2)
+			conf_error(sc->ld, conf_value(sc, OPT_upstream_check)->e, "a check by gRPC needs protocol = http2");
 		break;
 	}
 	read_check_words(sc, u);
@@ -310,6 +316,7 @@ void conf_fill_upstream(struct scope *sc, struct conf_upstream *u)
 	u->keepalive_timeout = conf_number(sc, OPT_upstream_keepalive_timeout);
 	u->max_queue = number(sc, OPT_upstream_max_queue);
 	u->queue_timeout = conf_number(sc, OPT_upstream_queue_timeout);
+	u->protocol = (enum conf_protocol)conf_choice(sc, OPT_upstream_protocol);
 	u->send_proxy = conf_choice(sc, OPT_upstream_send_proxy);
 	(void)conf_choice(sc, OPT_upstream_resolve);
 	u->resolve_min = 5000;

@@ -1,12 +1,12 @@
 /*
- * probe.c - one look at one server, by TCP or HTTP.
+ * probe.c - one look at one server, by TCP or HTTP; over HTTP/2 by probe_h2.c.
  *
  * Called by target.c in the checker. Opens one connection, asks one question
  * and closes; reads no further than the head of the answer. Uses the same
  * parser as the proxy, so that a server whose answers weir would refuse does
  * not count as well.
  */
-#include "worker/probe.h"
+#include "worker/probe_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,6 +44,7 @@ void probe_stop(struct probe *p)
 		return;
 	p->running = false;
 	conn_close(&p->conn);
+	probe_h2_stop(p);
 	free(p->out);
 	free(p->in);
 	p->out = p->in = NULL;
@@ -56,7 +57,7 @@ static void done(struct probe *p, struct probe_result *r)
 	p->on_done(p, r);
 }
 
-static void done_well(struct probe *p, unsigned status)
+void probe_done_well(struct probe *p, unsigned status)
 {
 	struct probe_result r = { .rc = PROBE_GOOD, .status = status };
 
@@ -68,7 +69,7 @@ static bool is_our_own_trouble(int error)
 	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS || error == EADDRNOTAVAIL;
 }
 
-static void done_badly(struct probe *p, int error, const char *text)
+void probe_done_badly(struct probe *p, int error, const char *text)
 {
 	struct probe_result r = { .rc = is_our_own_trouble(error) ? PROBE_UNKNOWN : PROBE_BAD, .error = (unsigned)error };
 
@@ -76,14 +77,30 @@ static void done_badly(struct probe *p, int error, const char *text)
 	done(p, &r);
 }
 
+void probe_done_status(struct probe *p, unsigned status)
+{
+	struct probe_result r = { .rc = PROBE_BAD, .status = status };
+
+	if (probe_status_good(p->up, status) && p->up->check == CONF_CHECK_HTTP) {
+		probe_done_well(p, status);
+		return;
+	}
+	snprintf(r.text, sizeof(r.text), "it answered with status %u", status);
+	done(p, &r);
+}
+
 /* ---- the question ---- */
+
+struct span probe_host(const struct probe *p)
+{
+	if (p->up->check_host.n > 0)
+		return p->up->check_host;
+	return p->server->addr.family == ADDR_UNIX ? SPAN("localhost") : p->server->text;
+}
 
 static bool make_request(struct probe *p)
 {
-	struct span host = p->up->check_host.n > 0 ? p->up->check_host : p->server->text;
-
-	if (p->up->check_host.n == 0 && p->server->addr.family == ADDR_UNIX)
-		host = SPAN("localhost");
+	struct span host = probe_host(p);
 	int n = asprintf(&p->out, "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: weir-check\r\nAccept: */*\r\n"
 			 "Connection: close\r\n\r\n", SPAN_FMT(p->up->check_path), SPAN_FMT(host));
 	if (n < 0) {
@@ -110,7 +127,7 @@ static bool judge_head(struct probe *p, size_t len)
 	char *copy = arena_bytes(&arena, len);
 	if (copy == NULL) {
 		arena_fini(&arena);
-		done_badly(p, ENOMEM, "no memory for its answer");
+		probe_done_badly(p, ENOMEM, "no memory for its answer");
 		return false;
 	}
 	memcpy(copy, p->in, len);
@@ -121,7 +138,7 @@ static bool judge_head(struct probe *p, size_t len)
 		char text[100];
 
 		snprintf(text, sizeof(text), "its answer is not HTTP (%s)", h1_bad_text(bad));
-		done_badly(p, 0, text);
+		probe_done_badly(p, 0, text);
 		return false;
 	}
 	if (status < 200 && status != 101 && p->interims++ < INTERIMS_MAX) {
@@ -130,13 +147,7 @@ static bool judge_head(struct probe *p, size_t len)
 		p->scan = (struct h1_scan){ 0 };
 		return true;
 	}
-	if (probe_status_good(p->up, status)) {
-		done_well(p, status);
-		return false;
-	}
-	struct probe_result r = { .rc = PROBE_BAD, .status = status };
-	snprintf(r.text, sizeof(r.text), "it answered with status %u", status);
-	done(p, &r);
+	probe_done_status(p, status);
 	return false;
 }
 
@@ -151,7 +162,7 @@ static bool look(struct probe *p)
 		case H1_MORE:
 			return true;
 		case H1_BROKEN:
-			done_badly(p, 0, "its answer is not HTTP");
+			probe_done_badly(p, 0, "its answer is not HTTP");
 			return false;
 		case H1_DONE:
 			if (!judge_head(p, len))
@@ -178,14 +189,14 @@ static void read_answer(struct probe *p)
 
 	while (p->conn.can_read) {
 		if (!make_room(p)) {
-			done_badly(p, 0, "the head of its answer is too large");
+			probe_done_badly(p, 0, "the head of its answer is too large");
 			return;
 		}
 		enum io_rc rc = conn_recv(&p->conn, p->in + p->in_len, p->in_cap - p->in_len, &got);
 		if (rc == IO_AGAIN)
 			return;
 		if (rc != IO_OK) {
-			done_badly(p, rc == IO_FAIL ? p->conn.error : 0, "it closed before its answer was whole");
+			probe_done_badly(p, rc == IO_FAIL ? p->conn.error : 0, "it closed before its answer was whole");
 			return;
 		}
 		p->in_len += got;
@@ -206,7 +217,7 @@ static bool write_request(struct probe *p)
 		if (rc == IO_AGAIN)
 			break;
 		if (rc != IO_OK) {
-			done_badly(p, p->conn.error, "it took no request");
+			probe_done_badly(p, p->conn.error, "it took no request");
 			return false;
 		}
 		p->out_sent += put;
@@ -222,18 +233,20 @@ static void go_on(struct probe *p)
 		char text[100];
 
 		snprintf(text, sizeof(text), "the TLS handshake failed: %s", tls_why(t));
-		done_badly(p, 0, text);
+		probe_done_badly(p, 0, text);
 		return;
 	}
 	if (p->conn.error != 0 && p->out_sent == 0) {
-		done_badly(p, p->conn.error, "connecting failed");
+		probe_done_badly(p, p->conn.error, "connecting failed");
 		return;
 	}
 	if (p->up->check == CONF_CHECK_TCP) {
-		done_well(p, 0);
+		probe_done_well(p, 0);
 		return;
 	}
-	if (write_request(p))
+	if (p->h2 != NULL)
+		probe_h2_go_on(p);
+	else if (write_request(p))
 		read_answer(p);
 }
 
@@ -298,12 +311,12 @@ void probe_start(struct probe *p, const struct addr *a)
 	p->running = true;
 	if (p->up->send_proxy != 0)
 		conn_preface(&p->conn, proxy_protocol_own(p->up->send_proxy));
-	if (p->up->check == CONF_CHECK_HTTP && !make_request(p)) {
-		done_badly(p, ENOMEM, "no memory for a check");
+	if (p->up->check != CONF_CHECK_TCP && !(p->up->protocol == CONF_HTTP2 ? probe_h2_start(p) : make_request(p))) {
+		probe_done_badly(p, ENOMEM, "no memory for a check");
 		return;
 	}
 	if (p->tls_client != NULL && !start_tls(p)) {
-		done_badly(p, ENOMEM, "no memory for a check");
+		probe_done_badly(p, ENOMEM, "no memory for a check");
 		return;
 	}
 	conn_deadline(&p->conn, (uint64_t)p->up->check_timeout);

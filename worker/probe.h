@@ -50,6 +50,7 @@ struct probe {
 	char *in;			/* the answer so far */
 	size_t in_len, in_cap;
 	struct h1_scan scan;
+	struct probe_h2 *h2;		/* instead of these, where servers speak HTTP/2 */
 	unsigned interims;
 };
 

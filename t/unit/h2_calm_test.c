@@ -3,7 +3,7 @@
  */
 #include "t/unit/unit.h"
 
-#include "worker/downstream/h2_calm.h"
+#include "worker/http/h2_calm.h"
 
 static unsigned drain(struct h2_calm *c, enum h2_kind k, uint64_t now)
 {

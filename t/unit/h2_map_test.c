@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "common/obj.h"
 #include "worker/http/h2_map.h"
 
 #define GET ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "weir.test"
@@ -289,4 +290,106 @@ START_TEST(answers)
 }
 END_TEST
 
-UNIT("h2_map", refused, mapped, tunnels, lengths, cookies, limits, trailers, answers)
+struct server_row {
+	enum h2_bad want;
+	bool end, to_head;
+	enum body_kind body;
+	const char *words[MAX_WORDS];
+};
+
+static const struct server_row server_rows[] = {
+	{ H2_GOOD, true, false, BODY_NONE, { ":status", "200" } },
+	{ H2_GOOD, false, false, BODY_STREAM, { ":status", "200" } },
+	{ H2_GOOD, false, false, BODY_LENGTH, { ":status", "200", "content-length", "7" } },
+	{ H2_GOOD, false, false, BODY_NONE, { ":status", "200", "content-length", "0" } },
+	{ H2_GOOD, true, true, BODY_NONE, { ":status", "200", "content-length", "7" } },
+	{ H2_GOOD, true, false, BODY_NONE, { ":status", "304", "content-length", "7" } },
+	{ H2_GOOD, false, false, BODY_NONE, { ":status", "204", "content-length", "7" } },
+	{ H2_GOOD, false, false, BODY_NONE, { ":status", "103" } },
+	{ H2_BAD_LENGTH_BODY, true, false, BODY_NONE, { ":status", "200", "content-length", "7" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "103" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { "x", "y" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "20" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "2000" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "+20" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "099" } },
+	{ H2_BAD_STATUS, true, false, BODY_NONE, { ":status", "600" } },
+	{ H2_BAD_STATUS, false, false, BODY_NONE, { ":status", "101" } },
+	{ H2_BAD_PSEUDO, true, false, BODY_NONE, { ":status", "200", ":path", "/" } },
+	{ H2_BAD_PSEUDO_TWICE, true, false, BODY_NONE, { ":status", "200", ":status", "200" } },
+	{ H2_BAD_PSEUDO_LATE, true, false, BODY_NONE, { "x", "y", ":status", "200" } },
+	{ H2_BAD_CONNECTION, true, false, BODY_NONE, { ":status", "200", "connection", "close" } },
+	{ H2_BAD_CONNECTION, true, false, BODY_NONE, { ":status", "200", "transfer-encoding", "chunked" } },
+	{ H2_BAD_NAME_CASE, true, false, BODY_NONE, { ":status", "200", "X", "y" } },
+	{ H2_BAD_VALUE, true, false, BODY_NONE, { ":status", "200", "x", "a\nb" } },
+	{ H2_BAD_LENGTH, true, false, BODY_NONE, { ":status", "200", "content-length", "0", "content-length", "0" } },
+};
+
+START_TEST(servers_answers)
+{
+	start();
+	for (size_t i = 0; i < ARRAY_LEN(server_rows); i++) {
+		const struct server_row *r = &server_rows[i];
+		struct h2_map m;
+		enum h2_bad got;
+
+		arena_fini(&arena);
+		arena_init(&arena, NULL, 1 << 20);
+		head_init(&head, &arena);
+		h2_map_init_as(&m, &head, H2_RESPONSE, 4096);
+		m.to_head = r->to_head;
+		for (const char *const *w = r->words; *w; w += 2)
+			h2_map_field(&m, span_of(w[0]), span_of(w[1]));
+		got = h2_map_end(&m, r->end);
+		ck_assert_msg(got == r->want, "row %zu: \"%s\", not \"%s\"", i, h2_bad_text(got), h2_bad_text(r->want));
+		if (got == H2_GOOD)
+			ck_assert_msg(head.body == r->body && head.proto == PROTO_HTTP2, "row %zu: body %d", i, (int)head.body);
+	}
+	arena_fini(&arena);
+}
+END_TEST
+
+static const char *asked(bool tls)
+{
+	static char text[512];
+	char scratch[H2_MAP_SCRATCH];
+	struct h2_field f[16];
+
+	text_of(text, sizeof(text), f, h2_map_request(&head, tls, &arena, f, scratch));
+	return text;
+}
+
+START_TEST(requests_to_servers)
+{
+	start();
+	head_init(&head, &arena);
+	head.method = METHOD_POST;
+	head.path = SPAN("/a b");
+	head.body = BODY_STREAM;
+	head.te_trailers = true;
+	head_add(&head, SPAN("X-One"), SPAN("1"));
+	head_add(&head, SPAN("Host"), SPAN("shop.test:8080"));
+	head_add(&head, SPAN("Connection"), SPAN("close"));
+	head_add(&head, SPAN("Upgrade"), SPAN("websocket"));
+	ck_assert_str_eq(asked(false), ":method=POST|:scheme=http|:authority=shop.test:8080|:path=/a b|X-One=1|"
+					"te=trailers|");
+	head.te_trailers = false;
+	head.has_query = true;
+	head.query = SPAN("x=1");
+	head.body = BODY_LENGTH;
+	head.has_length = true;
+	head.length = 12;
+	ck_assert_str_eq(asked(true), ":method=POST|:scheme=https|:authority=shop.test:8080|:path=/a b?x=1|X-One=1|"
+				       "content-length=12|");
+	head.method_text = SPAN("BREW");
+	head.query = SPAN("");
+	head.body = BODY_NONE;
+	head.has_length = false;
+	ck_assert_str_eq(asked(true), ":method=BREW|:scheme=https|:authority=shop.test:8080|:path=/a b?|X-One=1|");
+	arena_fini(&arena);
+}
+END_TEST
+
+UNIT("h2_map", refused, mapped, tunnels, lengths, cookies, limits, trailers, answers, servers_answers,
+     requests_to_servers)

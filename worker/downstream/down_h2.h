@@ -14,8 +14,8 @@
 
 #include "common/fold.h"
 #include "worker/downstream/client_conn.h"
-#include "worker/downstream/h2_calm.h"
 #include "worker/downstream/h2_past.h"
+#include "worker/http/h2_calm.h"
 #include "worker/http/h2_map.h"
 
 #define H2_MAGIC 0xc11e2702u

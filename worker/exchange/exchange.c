@@ -17,9 +17,11 @@
 #include "worker/exchange/alog.h"
 #include "worker/exchange/client.h"
 #include "worker/exchange/fault.h"
+#include "worker/exchange/grpc.h"
 #include "worker/exchange/record.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
+#include "worker/upstream/up.h"
 
 /* ---- states: the one setter of each machine ---- */
 
@@ -166,7 +168,7 @@ static void exchange_end(struct exchange *x)
 	x->ended = true;
 	timer_stop(&x->env->loop->wheel, &x->timer);
 	cancel_handler(x);
-	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
+	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream && up_switches(x->upstream)))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
 	record_exchange(x);
@@ -285,6 +287,17 @@ static bool run_filters(struct exchange *x)
 	return true;
 }
 
+/* By the route, or by the caller where that is less. */
+static void limit_time(struct exchange *x)
+{
+	uint64_t ms = (uint64_t)x->route->timeout, call = grpc_is(&x->req) ? grpc_timeout(&x->req) : 0;
+
+	if (call && (ms == 0 || call < ms))
+		ms = call;
+	if (ms)
+		timer_set(&x->env->loop->wheel, &x->timer, x->env->loop->now_ms + ms);
+}
+
 void exchange_start(struct exchange *x)
 {
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
@@ -310,8 +323,7 @@ void exchange_start(struct exchange *x)
 		exchange_fail(x, x->route ? REASON_NOT_IMPLEMENTED : REASON_NO_ROUTE);
 		return;
 	}
-	if (x->route->timeout)
-		timer_set(&x->env->loop->wheel, &x->timer, x->env->loop->now_ms + (uint64_t)x->route->timeout);
+	limit_time(x);
 	if (!run_filters(x))
 		return;
 	x->handler = x->env->handlers[x->route->action];
@@ -463,6 +475,25 @@ void exchange_on_client_gone(struct exchange *x, enum reason why)
 /* Servers come back: tell clients when to ask again (RFC 9110 10.2.3). */
 #define RETRY_AFTER_SECONDS "5"
 
+/* A caller whose answer has begun gets to know what became of it, if there is a way to tell. */
+static bool end_call(struct exchange *x)
+{
+	struct batch *b;
+
+	if (x->resp_state > RESP_BODY || x->resp_held || x->resp.body != BODY_STREAM || x->tunnel || !grpc_is(&x->req))
+		return false;
+	b = arena_alloc(&x->arena, sizeof(*b));
+	if (b == NULL)
+		return false;
+	batch_init(b);
+	b->last = true;
+	b->trailers = grpc_trailers(&x->arena, x->reason);
+	if (b->trailers == NULL)
+		return false;
+	exchange_send_body(x, b);
+	return true;
+}
+
 void exchange_fail(struct exchange *x, enum reason why)
 {
 	unsigned status = reason_status(why);
@@ -472,6 +503,8 @@ void exchange_fail(struct exchange *x, enum reason why)
 	x->reason = why;
 	cancel_handler(x);
 	x->body_wanted = false;
+	if (exchange_head_sent(x) && end_call(x))
+		return;
 	if (exchange_head_sent(x) || status == 0) {
 		set_resp_state(x, RESP_FAILED);
 		x->side->abort(x);

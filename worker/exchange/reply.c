@@ -6,6 +6,7 @@
  */
 #include "common/obj.h"
 #include "worker/exchange/exchange.h"
+#include "worker/exchange/grpc.h"
 
 struct span exchange_error_text(struct exchange *x, unsigned status)
 {
@@ -56,6 +57,8 @@ void exchange_reply(struct exchange *x, unsigned status, struct span text, const
 	h->length = text.n;
 	h->has_length = !no_body;
 	h->body = no_body || text.n == 0 || x->req.method == METHOD_HEAD ? BODY_NONE : BODY_LENGTH;
+	if (status >= 400 && grpc_is(&x->req))
+		grpc_answer(h, &x->req, x->reason);
 	exchange_send_head(x, true);
 	if (x->ended || h->body == BODY_NONE)
 		return;

@@ -342,14 +342,15 @@ static void on_fail(struct up *u, enum reason why)
 {
 	struct proxy *p = u->owner;
 	struct exchange *x = p->x;
-	bool stale = u->stale, arrived = u->req_written;
+	bool stale = u->stale, arrived = u->req_written, unprocessed = u->unprocessed;
 
 	OBJ_CHECK(p, PROXY_MAGIC);
 	record_try_failed(x, p->try_us, u->connect_us, why, (u->reused ? TRY_REUSED : 0) | (stale ? TRY_STALE : 0));
-	/* How a tunnel ends says nothing about whether its server is well. */
-	if (!stale && why != REASON_NO_MEMORY && !x->tunnel) {
+	/* How a tunnel ends says nothing about whether its server is well; a request that it gave back says that it is. */
+	if (!stale && !unprocessed && why != REASON_NO_MEMORY && !x->tunnel) {
 		health_blame(p->server, why);
-		health_report(p->server, false, x->env->loop->now_ms);
+		if (!u->echo)
+			health_report(p->server, false, x->env->loop->now_ms);
 		pick_tried(&p->ask, p->server);
 		log_info("upstream %.*s, server %.*s: %s", SPAN_FMT(p->conf->name), SPAN_FMT(p->server->name),
 			 reason_prose(why));
@@ -358,8 +359,13 @@ static void on_fail(struct up *u, enum reason why)
 		exchange_fail(x, why);
 		return;
 	}
+	if (unprocessed)
+		pick_tried(&p->ask, p->server);
 	proxy_release(p);
-	proxy_try_failed(p, why, stale, arrived);
+	if (unprocessed)
+		proxy_returned(p, why);
+	else
+		proxy_try_failed(p, why, stale, arrived);
 }
 
 static const struct up_ops proxy_up_ops = { on_interim, on_head, on_body, on_sent, on_fail };

@@ -31,6 +31,7 @@ struct proxy {
 
 	unsigned retries;		/* left */
 	bool tried_fallback;
+	unsigned returned;		/* how often a server gave the request back untouched */
 	bool free_retry;		/* the one for a stale pooled connection is used up */
 	bool fresh;			/* the next connection must not come from the pool */
 	enum reason failed;		/* of the last try */
@@ -64,6 +65,8 @@ bool proxy_body_replayable(const struct proxy *p);
 /* proxy_retry.c */
 /* The try failed: tries again, falls back, or fails the exchange. The try's connection is released already. */
 void proxy_try_failed(struct proxy *p, enum reason why, bool stale, bool maybe_arrived);
+/* The server gave the request back untouched: it is sent again, whatever its method. As above where that was tried too often. */
+void proxy_returned(struct proxy *p, enum reason why);
 /* The server's answer has a status that the route retries: true when another try was begun. */
 bool proxy_retry_status(struct proxy *p, unsigned status);
 /* True when the whole matter went to the route's fallback upstream. */

@@ -52,6 +52,12 @@ void h2_map_init(struct h2_map *m, struct head *h, bool trailers, size_t max)
 	h->proto = PROTO_HTTP2;
 }
 
+void h2_map_init_as(struct h2_map *m, struct head *h, enum h2_section what, size_t max)
+{
+	h2_map_init(m, h, what == H2_TRAILERS, max);
+	m->response = what == H2_RESPONSE;
+}
+
 static enum h2_bad check_value(struct span v)
 {
 	const char *end = v.p + v.n;
@@ -80,6 +86,18 @@ static enum h2_bad pseudo(struct h2_map *m, struct span name, struct span value)
 		return H2_BAD_PSEUDO_TWICE;
 	m->pseudo[i] = value.p ? value : SPAN("");
 	return bad;
+}
+
+static enum h2_bad pseudo_status(struct h2_map *m, struct span name, struct span value)
+{
+	if (!span_eq(name, SPAN(":status")))
+		return H2_BAD_PSEUDO;
+	if (m->regular)
+		return H2_BAD_PSEUDO_LATE;
+	if (m->status.p)
+		return H2_BAD_PSEUDO_TWICE;
+	m->status = value.p ? value : SPAN("");
+	return H2_GOOD;
 }
 
 /* Bytes of the name, and whether "_" is among them. */
@@ -162,7 +180,7 @@ enum h2_bad h2_map_field(struct h2_map *m, struct span name, struct span value)
 	if (m->bytes > m->max)
 		bad = H2_BAD_LARGE;
 	else if (name.n > 0 && name.p[0] == ':')
-		bad = pseudo(m, name, value);
+		bad = m->response ? pseudo_status(m, name, value) : pseudo(m, name, value);
 	else
 		bad = regular(m, name, value);
 	m->bad = bad;
@@ -320,10 +338,49 @@ static enum h2_bad request_end(struct h2_map *m, bool end)
 	return H2_GOOD;
 }
 
+/* Of an answer; RFC 9110 6.4.1 says which have a body. */
+static enum h2_bad answer_framing(struct h2_map *m, bool end)
+{
+	struct head *h = m->h;
+
+	if (h->status < 200)
+		return end ? H2_BAD_STATUS : H2_GOOD;
+	if (m->to_head || h->status == 204 || h->status == 304) {
+		h->has_length = m->has_length && h->status != 204;
+		h->length = h->has_length ? m->length : 0;
+		return H2_GOOD;
+	}
+	return framing(m, end);
+}
+
+static enum h2_bad response_end(struct h2_map *m, bool end)
+{
+	struct head *h = m->h;
+	struct span s = m->status;
+
+	if (s.n != 3)
+		return H2_BAD_STATUS;
+	h->status = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		if ((unsigned)(s.p[i] - '0') > 9)
+			return H2_BAD_STATUS;
+		h->status = (uint16_t)(h->status * 10 + (s.p[i] - '0'));
+	}
+	/* HTTP/2 has no 101 (RFC 9113 8.6). */
+	if (h->status < 100 || h->status > 599 || h->status == 101)
+		return H2_BAD_STATUS;
+	h->reason = status_reason(h->status);
+	return answer_framing(m, end);
+}
+
 enum h2_bad h2_map_end(struct h2_map *m, bool end)
 {
-	if (!m->bad)
-		m->bad = !m->trailers ? request_end(m, end) : end ? H2_GOOD : H2_BAD_TRAILER_OPEN;
+	if (m->bad)
+		return m->bad;
+	if (m->trailers)
+		m->bad = end ? H2_GOOD : H2_BAD_TRAILER_OPEN;
+	else
+		m->bad = m->response ? response_end(m, end) : request_end(m, end);
 	return m->bad;
 }
 
@@ -359,14 +416,14 @@ static unsigned add_fields(const struct head *h, struct h2_field *out, unsigned 
 	return n;
 }
 
-/* Whether a length is told, as HTTP/1 would tell it. */
+/* Whether a length is told, as HTTP/1 would tell it; what came over HTTP/2 without one needs none. */
 static bool length_told(const struct head *h, bool to_head)
 {
 	if (h->status < 200 || h->status == 204)
 		return false;
 	if (h->body == BODY_LENGTH || h->has_length)
 		return true;
-	return h->body == BODY_NONE && !to_head && h->status != 304;
+	return h->body == BODY_NONE && !to_head && h->status != 304 && h->proto != PROTO_HTTP2;
 }
 
 unsigned h2_map_response(const struct head *h, struct span date, bool to_head, struct h2_field *out,
@@ -381,6 +438,40 @@ unsigned h2_map_response(const struct head *h, struct span date, bool to_head, s
 		out[n++] = (struct h2_field){ SPAN("date"), date };
 	n = add_fields(h, out, n);
 	if (length_told(h, to_head))
+		out[n++] = (struct h2_field){ SPAN("content-length"), decimal(h->length, scratch + H2_MAP_SCRATCH) };
+	return n;
+}
+
+static unsigned add_request_fields(const struct head *h, struct h2_field *out, unsigned n)
+{
+	unsigned last = add_fields(h, out, n), kept = n;
+
+	for (unsigned i = n; i < last; i++) {
+		if (!span_caseeq(out[i].name, SPAN("host")))
+			out[kept++] = out[i];
+	}
+	return kept;
+}
+
+unsigned h2_map_request(const struct head *h, bool tls, struct arena *a, struct h2_field *out,
+			char scratch[H2_MAP_SCRATCH])
+{
+	struct span path = h->path.n ? h->path : SPAN("/");
+	unsigned n = 0;
+
+	OBJ_CHECK(h, HEAD_MAGIC);
+	if (h->has_query)
+		path = arena_join(a, (struct span[]){ path, SPAN("?"), h->query }, 3);
+	if (path.p == NULL)
+		return 0;
+	out[n++] = (struct h2_field){ SPAN(":method"), h->method_text.n ? h->method_text : method_name(h->method) };
+	out[n++] = (struct h2_field){ SPAN(":scheme"), tls ? SPAN("https") : SPAN("http") };
+	out[n++] = (struct h2_field){ SPAN(":authority"), head_get(h, HDR_HOST) };
+	out[n++] = (struct h2_field){ SPAN(":path"), path };
+	n = add_request_fields(h, out, n);
+	if (h->te_trailers)
+		out[n++] = (struct h2_field){ SPAN("te"), SPAN("trailers") };
+	if (h->body == BODY_LENGTH || (h->body == BODY_NONE && h->has_length))
 		out[n++] = (struct h2_field){ SPAN("content-length"), decimal(h->length, scratch + H2_MAP_SCRATCH) };
 	return n;
 }

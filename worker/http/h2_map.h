@@ -27,8 +27,12 @@ const char *h2_bad_text(enum h2_bad b);
 /* Malformed by the rules of HTTP/2 itself: no answer, the stream is reset. */
 bool h2_bad_malformed(enum h2_bad b);
 
+enum h2_section { H2_REQUEST, H2_RESPONSE, H2_TRAILERS };
+
 struct h2_map {
 	struct head *h;
+	bool response;			/* an answer's section, interim ones included */
+	bool to_head;			/* with response, set by the caller: it answers HEAD */
 	bool trailers;			/* a trailer section */
 	bool regular;			/* a field was seen: no pseudo-header may follow */
 	bool has_length;
@@ -37,11 +41,14 @@ struct h2_map {
 	size_t bytes, max;		/* by the reckoning of RFC 9113 6.5.2 */
 	uint64_t length;
 	struct span pseudo[5];		/* method, scheme, authority, path, protocol; p NULL: not seen */
+	struct span status;		/* with response; p NULL: not seen */
 	enum h2_bad bad;		/* the first that was found; it stays */
 };
 
 /* h is head_init'ed. */
 void h2_map_init(struct h2_map *m, struct head *h, bool trailers, size_t max);
+/* The same, for a section that may be an answer's. */
+void h2_map_init_as(struct h2_map *m, struct head *h, enum h2_section what, size_t max);
 /* One field as decoded; its text is borrowed and must live as long as the head. */
 enum h2_bad h2_map_field(struct h2_map *m, struct span name, struct span value);
 /* The section is whole; `end`: the stream ended with it. Fills the head, framing included. The scheme is as the client said
@@ -57,6 +64,11 @@ struct h2_field {
  * must live as long as they. `to_head`: it answers HEAD. Returns how many there are. */
 unsigned h2_map_response(const struct head *h, struct span date, bool to_head, struct h2_field *out,
 			 char scratch[H2_MAP_SCRATCH]);
+#define H2_MAP_REQUEST_EXTRA 6		/* four pseudo-headers, te, content-length */
+/* A request's fields in order, room for h->nfields + H2_MAP_REQUEST_EXTRA. What must be put together comes from `a`. 0: no memory
+ * there. */
+unsigned h2_map_request(const struct head *h, bool tls, struct arena *a, struct h2_field *out,
+			char scratch[H2_MAP_SCRATCH]);
 /* A trailer section's; room for h->nfields. */
 unsigned h2_map_trailers(const struct head *h, struct h2_field *out);
 

@@ -260,6 +260,13 @@ void conn_look(struct conn *c)
 	on_event(&c->watch, EPOLLIN | EPOLLOUT);
 }
 
+void conn_ask(struct conn *c)
+{
+	c->can_read = true;
+	if (c->tp->ask != NULL)
+		c->tp->ask(c);
+}
+
 bool conn_quiet(struct conn *c, bool ask)
 {
 	char byte;
@@ -267,11 +274,8 @@ bool conn_quiet(struct conn *c, bool ask)
 
 	if (c->hup || c->broken)
 		return false;
-	if (ask) {
-		c->can_read = true;
-		if (c->tp->ask != NULL)
-			c->tp->ask(c);
-	}
+	if (ask)
+		conn_ask(c);
 	return !c->can_read || conn_recv(c, &byte, 1, &got) == IO_AGAIN;
 }
 

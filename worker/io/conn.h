@@ -93,6 +93,9 @@ enum io_rc conn_sendv(struct conn *c, const struct iovec *iov, unsigned n, size_
 /* Acts as if the descriptor had just become readable and writable: for a transport that was put in place after the edge. */
 void conn_look(struct conn *c);
 
+/* The next conn_recv() asks the kernel, whatever events told. */
+void conn_ask(struct conn *c);
+
 /* Nothing to read and no end of the stream, as far as events told; `ask`: the kernel is asked too. What it reads to find out is
  * lost, so the answer no means that the connection is of no more use. */
 bool conn_quiet(struct conn *c, bool ask);

@@ -464,7 +464,7 @@ struct tls_host *tls_server_host(const struct tls_server *s, struct span name)
 
 static bool set_client(SSL_CTX *ctx, const struct conf_upstream *u)
 {
-	static const unsigned char alpn[] = "\x08http/1.1";
+	static const unsigned char http1[] = "\x08http/1.1", http2[] = "\x02h2";
 	const struct cert *c = u->client_cert;
 
 	if (c != NULL && SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) != 1)
@@ -472,7 +472,9 @@ static bool set_client(SSL_CTX *ctx, const struct conf_upstream *u)
 	SSL_CTX_set_verify(ctx, u->tls_verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	if (u->tls_ca != NULL)
 		SSL_CTX_set1_cert_store(ctx, u->tls_ca->store);
-	return SSL_CTX_set_alpn_protos(ctx, alpn, sizeof(alpn) - 1) == 0;
+	if (u->protocol == CONF_HTTP2)
+		return SSL_CTX_set_alpn_protos(ctx, http2, sizeof(http2) - 1) == 0;
+	return SSL_CTX_set_alpn_protos(ctx, http1, sizeof(http1) - 1) == 0;
 }
 
 struct tls_client *tls_client_new(const struct conf_upstream *u, int (*on_session)(SSL *, SSL_SESSION *))

@@ -17,7 +17,6 @@
 #include "worker/upstream/group_parts.h"
 #include "worker/upstream/health.h"
 #include "worker/upstream/pool.h"
-#include "worker/upstream/up.h"
 
 /* Candidates that fit on the stack. */
 #define STACK_CANDIDATES 256
@@ -33,6 +32,7 @@ static void server_init(struct server *s, struct group *g, const struct conf_ser
 	*s = (struct server){ .magic = SERVER_MAGIC, .group = g, .conf = c, .cell = cell, .index = cell - g->conf->cell,
 			      .addr = c->addr, .name = c->name };
 	list_init(&s->idle);
+	list_init(&s->links);
 }
 
 /* What the operator asked for. Kept here, so that a pick sees one weight from its beginning to its end. */
@@ -157,9 +157,7 @@ static void server_refresh(struct server *s)
 	addr_ip_text(&a, ip, sizeof(ip));
 	int n = snprintf(s->name_buf, sizeof(s->name_buf), "%.*s@%s", SPAN_FMT(s->conf->name), ip);
 	s->name = span_make(s->name_buf, n < (int)sizeof(s->name_buf) ? (size_t)n : sizeof(s->name_buf) - 1);
-	struct list *idle = list_first(&s->idle);
-	if (idle != NULL)
-		pool_drop(list_entry(idle, struct up, node)->pool, s);
+	pool_drop(s);
 }
 
 static void group_refresh(struct group *g)

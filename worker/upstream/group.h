@@ -37,9 +37,11 @@ struct server {
 	struct span name;		/* "a:80", or "NAME@IP" for a host name's address; kept in name_buf for those */
 	char name_buf[128];
 	struct list idle;		/* pooled connections, most recently used first (pool.h) */
+	struct list links;		/* HTTP/2 connections that take new streams (link.h) */
+	unsigned streams;		/* how many a new link is expected to take; 0: not known yet */
 	unsigned nidle;
 	struct tls_peer tls;		/* the session to resume with */
-	bool tls_said;			/* that its handshake fails was logged */
+	bool tls_said, h2_said;		/* that its handshake fails, that it does not speak HTTP/2, was logged */
 };
 
 struct group {

@@ -4,7 +4,7 @@
  * Most recently used first; at most `keepalive` per server, each for
  * keepalive_timeout. An idle connection that turns readable is closed: a server
  * has nothing to say there (RFC 9112 9.5), and bytes of nobody's answer must
- * never meet the next request.
+ * never meet the next request. HTTP/2 connections (link.h) are shared while they are busy, and rest where they are.
  */
 #ifndef WORKER_UPSTREAM_POOL_H
 #define WORKER_UPSTREAM_POOL_H
@@ -15,16 +15,19 @@
 #include "common/slab.h"
 #include "worker/io/loop.h"
 
-struct up;
+struct up_h1;
 struct server;
 struct tls_pool;
+struct link_shared;
 
 struct pool {
 	struct loop *loop;
 	struct shm *shm;
 	struct buf_pool *bufs;
 	struct tls_pool *tls;		/* set by the worker; NULL: no upstream speaks TLS */
-	struct slab ups;
+	struct slab ups, up_h2s, links;
+	struct list all_links;		/* struct link: HTTP/2, shared by many requests */
+	struct link_shared *link_shared;	/* made with the first of them */
 	uint64_t next_id;
 	unsigned nidle, nbusy;
 };
@@ -33,10 +36,10 @@ void pool_init(struct pool *p, struct loop *l, struct shm *shm, struct buf_pool 
 void pool_fini(struct pool *p);
 /* The idle connection of s used last, NULL for none. It leaves the pool. `probe`: each is asked by one peek whether the server
  * closed it meanwhile. */
-struct up *pool_get(struct pool *p, struct server *s, bool probe);
+struct up_h1 *pool_get(struct pool *p, struct server *s, bool probe);
 /* Takes an idle connection; the oldest of the server goes when there are too many. */
-void pool_put(struct pool *p, struct up *u);
-/* Closes every idle connection of the server (its address changed, or weir drains). */
-void pool_drop(struct pool *p, struct server *s);
+void pool_put(struct pool *p, struct up_h1 *u);
+/* Closes every idle connection of the server (its address changed); those that serve somebody take no more requests. */
+void pool_drop(struct server *s);
 
 #endif

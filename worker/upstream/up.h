@@ -1,9 +1,9 @@
 /*
- * up.h - one request to one server over one connection, whatever the version.
+ * up.h - one request to one server, whatever the version and whoever else is on the connection.
  *
  * Knows no exchange: events go to a small table. The head written is the
  * caller's, final. Owned by the caller from up_open() until up_close(); a callback may call up_close(), the memory
- * lives until the end of the turn.
+ * lives until the end of the turn. Which codec (up_codec.h) serves it follows from the upstream's `protocol`; nobody above asks.
  */
 #ifndef WORKER_UPSTREAM_UP_H
 #define WORKER_UPSTREAM_UP_H
@@ -11,19 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/buf.h"
 #include "common/reason.h"
 #include "worker/http/batch.h"
-#include "worker/http/h1_body.h"
-#include "worker/http/h1_send.h"
 #include "worker/http/head.h"
-#include "worker/io/conn.h"
+#include "worker/io/loop.h"
 #include "worker/upstream/group.h"
 
 #define UP_MAGIC 0x0b5e0001u
 
 struct pool;
 struct up;
+struct up_codec;
 
 struct up_ops {
 	/* An interim answer (1xx but 101); h dies with the call. */
@@ -37,77 +35,44 @@ struct up_ops {
 	/* The request batch that was HELD by up_send_body() is out. */
 	void (*on_sent)(struct up *u);
 	/* Over, badly. `why` is REASON_CONNECT_*, SERVER_*, *_TIMEOUT, TRUNCATED. u->stale: a pooled connection that died before any
-	 * byte of an answer. */
+	 * byte of an answer. u->unprocessed: the server told that it did nothing with the request, which can be sent again. */
 	void (*on_fail)(struct up *u, enum reason why);
 };
 
 struct up_times { int64_t connect, response, read, write; };	/* ms, 0: none */
 
+/* What is the same for every version; the codec's own object is built around it. */
 struct up {
 	uint32_t magic;
-	struct conn conn;
+	const struct up_codec *codec;
 	struct grave grave;
-	struct list node;		/* in server->idle while pooled */
 	struct pool *pool;
 	struct server *server;
-	const struct up_ops *ops;
+	const struct up_ops *ops;	/* NULL: nobody's */
 	void *owner;			/* the handler's try */
 	struct up_times times;
-
-	enum up_state {
-		UP_CONNECTING, UP_BUSY, UP_IDLE, UP_DEAD
-	} state;
-	bool reused;			/* came from the pool for this request */
-	bool stale;			/* see on_fail */
-	bool req_written;		/* any byte of this request may have left */
-	bool req_done;			/* the whole request is out */
-	bool resp_head;			/* the answer's head came */
-	bool resp_done;			/* the answer is whole */
-	bool resp_bytes;		/* any byte of an answer came */
-	bool filled;			/* the last read took all the room there was, or much of it */
-	bool keep;			/* the server lets us use the connection again */
-	bool held;			/* the owner holds a body batch */
-	bool running;			/* inside up_run(), guards recursion */
-	bool chunked;			/* request body goes chunked */
-	bool body_open;			/* the request's last batch was not given yet */
-	bool sent_held;			/* up_send_body() said HELD: on_sent() is owed */
-	bool once;			/* it opened with a preface: for this request only */
-	bool tunnel;			/* behind a 101 */
-	bool write_failed;		/* nothing more can be sent; an answer may still be there to read */
-	uint64_t idle_ms;		/* how long the connection may rest in the pool as far as the server said, 0: it did not */
-	unsigned serial;		/* counts requests on this connection */
-	unsigned interims;		/* seen for this request; bounded */
-	uint64_t wait_ms;		/* since when an answer's head is waited for; 0: not yet */
-	uint64_t start_us;		/* connecting began */
-	uint64_t connect_us;		/* how long it took; 0 when reused */
-
-	/* input */
-	struct buf *in;
-	struct h1_scan scan;
-	struct h1_body body;
+	struct head *resp;		/* the owner's; the answer's head goes there */
 	enum method method;		/* of the request: decides what body the answer has */
-	struct span asked;		/* protocols that the request offers to switch to; empty: none */
-	struct span ws_accept;		/* what proves that our own WebSocket key was read; empty: not ours */
-	struct head *resp;		/* the owner's */
-	struct batch batch;		/* points into `in` */
-	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */
-
-	/* output */
-	struct h1_send send;
-	struct task later;		/* writes a head that no body batch took along; reads on after a long run */
+	uint64_t connect_us;		/* how long connecting took; 0 when reused */
+	bool reused;			/* the connection was there before this request */
+	bool req_written;		/* any byte of this request may have left */
+	bool stale, unprocessed;	/* see on_fail */
+	bool echo;			/* with on_fail: another request told of the same failure of their connection */
 };
 
-/* How much to trust pooled connections. */
+/* How much to trust connections that are there already. */
 enum up_reuse {
 	UP_REUSE,			/* the request can be replayed: take one as it is */
 	UP_REUSE_PROBED,		/* it can not: ask the kernel first whether the server hung up */
-	UP_FRESH			/* never a pooled one */
+	UP_FRESH			/* never one that was of use before */
 };
-/* Takes a pooled connection or starts a new one. `preface`: bytes that open a new one, kept by the caller until on_head or
- * on_fail; with them it is never a pooled one, nor will it be; may be NULL. NULL: no descriptor, port or memory, or refused at
+/* Takes a connection or starts a new one. `preface`: bytes that open a new one, kept by the caller until on_head or
+ * on_fail; with them it is for this request alone; may be NULL. NULL: no descriptor, port or memory, or refused at
  * once; errno says. */
 struct up *up_open(struct pool *p, struct server *s, enum up_reuse reuse, const struct up_ops *ops, void *owner,
 		   const struct up_times *times, const struct span *preface);
+/* Its servers can be asked to switch to another protocol, which makes a tunnel. */
+bool up_switches(const struct conf_upstream *u);
 /* Sends the head (req->body tells the framing); the answer's head will be parsed into resp. Written when connected. With a body,
  * the first batch goes out with the head if given now by up_send_body() in the same turn. */
 bool up_send_head(struct up *u, const struct head *req, struct head *resp);
@@ -115,7 +80,8 @@ bool up_send_head(struct up *u, const struct head *req, struct head *resp);
 enum take up_send_body(struct up *u, const struct batch *b);
 /* The held answer batch is used up. */
 void up_more(struct up *u);
-/* Lets go: back to the pool when request and answer are both whole and the server agrees, else closed. Clears *u. No callback. */
+/* Lets go: the connection stays for others when request and answer are both whole and the server agrees. Clears *u. No
+ * callback. */
 void up_close(struct up **u);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * up_h1.c - HTTP/1.1 to a server: one request out, one answer in (RFC 9112).
  *
- * Called by up.c on readiness and by handlers through up.h. The answer is
+ * Called by up_h1_conn.c on readiness and by handlers through up.c. The answer is
  * delivered in batches that point into the input buffer; while the owner holds
  * one, nothing is read. What is not certainly one answer fails the request, and
  * the connection is never used again.
@@ -14,16 +14,16 @@
 #include "worker/http/h1_gather.h"
 #include "worker/http/ws_key.h"
 #include "worker/upstream/pool.h"
-#include "worker/upstream/up_conn.h"
+#include "worker/upstream/up_h1.h"
 
 #define UP_HEAD_MAX 32768	/* of an answer */
 #define IDLE_MARGIN_MAX_MS 1000	/* given up of the time that a server keeps an idle connection */
 #define UP_INTERIM_MAX 16	/* 1xx answers to one request */
 #define UP_RUN_MAX 16		/* batches in one go, so that one fast server does not starve the others */
 
-void up_h1_reset(struct up *u)
+void up_h1_reset(struct up_h1 *u)
 {
-	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
+	u->up.stale = u->up.req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
 	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = u->tunnel = false;
 	u->filled = false;
 	u->interims = 0;
@@ -32,12 +32,12 @@ void up_h1_reset(struct up *u)
 	memset(&u->scan, 0, sizeof(u->scan));
 	memset(&u->send, 0, sizeof(u->send));
 	u->batch_used = 0;
-	u->resp = NULL;
+	u->up.resp = NULL;
 }
 
 /* ---- output ---- */
 
-static void request_written(struct up *u)
+static void request_written(struct up_h1 *u)
 {
 	if (!u->body_open && !u->req_done) {
 		u->req_done = true;
@@ -46,11 +46,11 @@ static void request_written(struct up *u)
 	}
 	if (u->sent_held) {
 		u->sent_held = false;
-		u->ops->on_sent(u);
+		u->up.ops->on_sent(&u->up);
 	}
 }
 
-void up_h1_flush(struct up *u)
+void up_h1_flush(struct up_h1 *u)
 {
 	struct iovec iov[H1_SEND_IOV];
 	bool moved = false;
@@ -63,16 +63,16 @@ void up_h1_flush(struct up *u)
 
 		if (rc == IO_AGAIN)
 			break;
-		u->req_written = true;
+		u->up.req_written = true;
 		if (rc != IO_OK) {
 			/* An answer may have come before the server stopped reading. */
 			u->write_failed = true;
 			u->conn.can_read = true;
 			if (u->tunnel)
-				loop_defer(u->pool->loop, &u->later);
+				loop_defer(u->up.pool->loop, &u->later);
 			break;
 		}
-		h1_send_wrote(&u->send, put, u->pool->bufs);
+		h1_send_wrote(&u->send, put, u->up.pool->bufs);
 		moved = true;
 	}
 	up_set_deadline(u);
@@ -83,7 +83,7 @@ void up_h1_flush(struct up *u)
 }
 
 /* A key for a request that has none; what answers it is kept with the request. False: no memory. */
-static bool make_ws_key(struct up *u, const struct head *req, struct span *key)
+static bool make_ws_key(struct up_h1 *u, const struct head *req, struct span *key)
 {
 	unsigned char random[WS_KEY_RANDOM];
 	char *p;
@@ -101,42 +101,41 @@ static bool make_ws_key(struct up *u, const struct head *req, struct span *key)
 	return true;
 }
 
-bool up_send_head(struct up *u, const struct head *req, struct head *resp)
+bool up_h1_send_head(struct up *up, const struct head *req, struct head *resp)
 {
+	struct up_h1 *u = up_h1_of(up);
 	struct h1_out o = { .proto = PROTO_HTTP11, .chunked = req->body == BODY_STREAM, .upgrade = req->tunnel };
-	struct buf *b = h1_send_room(&u->send, u->pool->bufs, h1_head_size(req));
+	struct buf *b = h1_send_room(&u->send, u->up.pool->bufs, h1_head_size(req));
 	size_t n;
 
-	OBJ_CHECK(u, UP_MAGIC);
-	must(!u->req_written && u->resp == NULL);
+	must(!u->up.req_written && u->up.resp == resp);
 	if (b == NULL || !make_ws_key(u, req, &o.ws_key))
 		return false;
 	n = h1_write_request(req, &o, buf_tail(b), buf_room(b));
 	must(n > 0);
 	b->end += (uint32_t)n;
-	u->method = req->method;
 	u->asked = req->tunnel ? req->upgrade_to : SPAN("");
-	u->resp = resp;
 	u->chunked = o.chunked;
 	u->body_open = req->body != BODY_NONE && !(req->body == BODY_LENGTH && req->length == 0);
 	if (u->state == UP_CONNECTING)
 		return true;
 	if (u->body_open || u->running)
-		loop_defer(u->pool->loop, &u->later);
+		loop_defer(u->up.pool->loop, &u->later);
 	else
 		up_h1_flush(u);
 	return true;
 }
 
-enum take up_send_body(struct up *u, const struct batch *b)
+enum take up_h1_send_body(struct up *up, const struct batch *b)
 {
-	OBJ_CHECK(u, UP_MAGIC);
+	struct up_h1 *u = up_h1_of(up);
+
 	must(u->body_open && !u->sent_held);
 	if (u->write_failed) {
 		u->sent_held = true;	/* for good: the answer or the failure decides */
 		return HELD;
 	}
-	if (!h1_send_batch(&u->send, b, u->chunked, u->pool->bufs)) {
+	if (!h1_send_batch(&u->send, b, u->chunked, u->up.pool->bufs)) {
 		u->write_failed = u->sent_held = true;
 		return HELD;
 	}
@@ -156,9 +155,9 @@ enum take up_send_body(struct up *u, const struct batch *b)
 /* ---- input ---- */
 
 /* Room to read into; false: the limit is reached or there is no memory. */
-static bool input_room(struct up *u)
+static bool input_room(struct up_h1 *u)
 {
-	struct buf_pool *p = u->pool->bufs;
+	struct buf_pool *p = u->up.pool->bufs;
 
 	/* What filled its buffer to the brim is likely to be long. */
 	if (u->in == NULL || (u->filled && buf_len(u->in) == 0))
@@ -173,14 +172,14 @@ static bool input_room(struct up *u)
 }
 
 /* The transport ended: in order where the body may end there, else a failure. */
-static void input_end(struct up *u, bool in_order)
+static void input_end(struct up_h1 *u, bool in_order)
 {
 	if (!u->resp_head) {
-		up_fail(u, REASON_SERVER_RESET);
+		up_h1_fail(u, REASON_SERVER_RESET);
 		return;
 	}
 	if (!in_order || !h1_body_eof(&u->body)) {
-		up_fail(u, u->tunnel ? REASON_SERVER_RESET : REASON_TRUNCATED);
+		up_h1_fail(u, u->tunnel ? REASON_SERVER_RESET : REASON_TRUNCATED);
 		return;
 	}
 	u->keep = false;
@@ -189,11 +188,11 @@ static void input_end(struct up *u, bool in_order)
 	u->batch.last = true;
 	u->batch_used = 0;
 	conn_deadline(&u->conn, 0);
-	u->ops->on_body(u, &u->batch);
+	u->up.ops->on_body(&u->up, &u->batch);
 }
 
 /* True when bytes came. */
-static bool input_read(struct up *u)
+static bool input_read(struct up_h1 *u)
 {
 	enum io_rc rc;
 	size_t got;
@@ -201,7 +200,7 @@ static bool input_read(struct up *u)
 	if (!u->conn.can_read && !u->conn.hup && !u->conn.broken)
 		return false;
 	if (!input_room(u)) {
-		up_fail(u, u->in ? REASON_SERVER_GARBAGE : REASON_NO_MEMORY);
+		up_h1_fail(u, u->in ? REASON_SERVER_GARBAGE : REASON_NO_MEMORY);
 		return false;
 	}
 	rc = conn_recv(&u->conn, buf_tail(u->in), buf_room(u->in), &got);
@@ -226,9 +225,9 @@ static uint64_t idle_ms(const struct h1_wire *w)
 	return ms - (ms / 4 < IDLE_MARGIN_MAX_MS ? ms / 4 : IDLE_MARGIN_MAX_MS);
 }
 
-static void head_came(struct up *u, const struct h1_wire *w)
+static void head_came(struct up_h1 *u, const struct h1_wire *w)
 {
-	struct head *h = u->resp;
+	struct head *h = u->up.resp;
 
 	u->resp_head = true;
 	if (h->status == 101) {
@@ -246,54 +245,54 @@ static void head_came(struct up *u, const struct h1_wire *w)
 		conn_deadline(&u->conn, 0);
 	else
 		up_set_deadline(u);
-	u->ops->on_head(u);
+	u->up.ops->on_head(&u->up);
 }
 
 /* A switch of protocols (RFC 9110 7.8) answers a request that is out and offered just that. */
-static bool switch_asked(const struct up *u)
+static bool switch_asked(const struct up_h1 *u)
 {
-	if (u->ws_accept.n && !ws_key_proven(u->resp, u->ws_accept))
+	if (u->ws_accept.n && !ws_key_proven(u->up.resp, u->ws_accept))
 		return false;
-	return u->req_done && u->resp->proto == PROTO_HTTP11 && head_upgrade_matches(u->asked, u->resp->upgrade_to);
+	return u->req_done && u->up.resp->proto == PROTO_HTTP11 && head_upgrade_matches(u->asked, u->up.resp->upgrade_to);
 }
 
 /* A head of `len` bytes lies in the input. True: go on. */
-static bool take_head(struct up *u, size_t len)
+static bool take_head(struct up_h1 *u, size_t len)
 {
 	struct h1_wire w;
-	struct arena *a = u->resp->arena;
+	struct arena *a = u->up.resp->arena;
 	char *p = arena_bytes(a, len);
 	enum h1_bad bad;
 
 	if (p == NULL) {
-		up_fail(u, REASON_NO_MEMORY);
+		up_h1_fail(u, REASON_NO_MEMORY);
 		return false;
 	}
 	memcpy(p, u->in->data + u->in->start, len);
 	buf_consume(u->in, len);
 	memset(&u->scan, 0, sizeof(u->scan));
-	bad = h1_parse_response(u->resp, &w, u->method, p, len);
-	if (bad != H1_GOOD || (u->resp->status == 101 && !switch_asked(u))) {
-		up_fail(u, REASON_SERVER_GARBAGE);
+	bad = h1_parse_response(u->up.resp, &w, u->up.method, p, len);
+	if (bad != H1_GOOD || (u->up.resp->status == 101 && !switch_asked(u))) {
+		up_h1_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
-	if (u->resp->status >= 200 || u->resp->status == 101) {
+	if (u->up.resp->status >= 200 || u->up.resp->status == 101) {
 		head_came(u, &w);
 		return true;
 	}
 	if (++u->interims > UP_INTERIM_MAX) {
-		up_fail(u, REASON_SERVER_GARBAGE);
+		up_h1_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
 	u->wait_ms = 0;			/* it is still at work */
-	u->ops->on_interim(u, u->resp);
+	u->up.ops->on_interim(&u->up, u->up.resp);
 	if (u->state == UP_BUSY)
-		head_init(u->resp, a);
+		head_init(u->up.resp, a);
 	return true;
 }
 
 /* True: go on; false: more bytes are needed, or it is over. */
-static bool run_head(struct up *u)
+static bool run_head(struct up_h1 *u)
 {
 	enum h1_bad bad;
 	size_t len;
@@ -304,7 +303,7 @@ static bool run_head(struct up *u)
 	case H1_DONE:
 		return take_head(u, len);
 	case H1_BROKEN:
-		up_fail(u, REASON_SERVER_GARBAGE);
+		up_h1_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	case H1_MORE:
 		break;
@@ -312,7 +311,7 @@ static bool run_head(struct up *u)
 	return false;
 }
 
-void up_h1_taken(struct up *u)
+void up_h1_taken(struct up_h1 *u)
 {
 	u->held = false;
 	if (u->in)
@@ -321,14 +320,14 @@ void up_h1_taken(struct up *u)
 }
 
 /* True: a batch was delivered and taken; go on. */
-static bool run_body(struct up *u)
+static bool run_body(struct up_h1 *u)
 {
 	unsigned serial = u->serial;
 	enum take t;
 
-	if (!h1_gather(&u->body, u->in ? buf_span(u->in) : SPAN(""), UP_HEAD_MAX, u->resp->arena, &u->batch,
+	if (!h1_gather(&u->body, u->in ? buf_span(u->in) : SPAN(""), UP_HEAD_MAX, u->up.resp->arena, &u->batch,
 		       &u->batch_used)) {
-		up_fail(u, REASON_SERVER_GARBAGE);
+		up_h1_fail(u, REASON_SERVER_GARBAGE);
 		return false;
 	}
 	if (u->batch.n == 0 && !u->batch.last) {
@@ -343,7 +342,7 @@ static bool run_body(struct up *u)
 			u->keep = false;
 	}
 	u->held = true;
-	t = u->ops->on_body(u, &u->batch);
+	t = u->up.ops->on_body(&u->up, &u->batch);
 	if (u->state != UP_BUSY || u->serial != serial)
 		return false;		/* let go, perhaps already serving another request */
 	if (t == HELD) {
@@ -355,12 +354,12 @@ static bool run_body(struct up *u)
 }
 
 /* Still the same request, and the owner can take more of its answer. */
-static bool run_on(const struct up *u, unsigned serial)
+static bool run_on(const struct up_h1 *u, unsigned serial)
 {
 	return u->state == UP_BUSY && u->serial == serial && !u->held && !u->resp_done;
 }
 
-void up_h1_run(struct up *u)
+void up_h1_run(struct up_h1 *u)
 {
 	unsigned batches = 0, serial = u->serial;
 
@@ -369,7 +368,7 @@ void up_h1_run(struct up *u)
 	u->running = true;
 	while (run_on(u, serial)) {
 		if (batches >= UP_RUN_MAX) {
-			loop_defer(u->pool->loop, &u->later);
+			loop_defer(u->up.pool->loop, &u->later);
 			break;
 		}
 		batches += u->in != NULL && u->in->cap == BUF_BIG ? 4 : 1;
@@ -380,12 +379,13 @@ void up_h1_run(struct up *u)
 		return;
 	u->running = false;
 	if (u->state == UP_BUSY && u->in && buf_len(u->in) == 0 && !u->held)
-		buf_put(u->pool->bufs, &u->in);
+		buf_put(u->up.pool->bufs, &u->in);
 }
 
-void up_more(struct up *u)
+void up_h1_more(struct up *up)
 {
-	OBJ_CHECK(u, UP_MAGIC);
+	struct up_h1 *u = up_h1_of(up);
+
 	must(u->held);
 	up_h1_taken(u);
 	if (u->state == UP_BUSY && !u->resp_done) {

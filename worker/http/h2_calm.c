@@ -1,9 +1,9 @@
 /*
  * h2_calm.c - token buckets against floods of HTTP/2 frames.
  *
- * Called by down_h2_in.c for each frame, by down_h2_out.c for what was sent.
+ * Called by the HTTP/2 codecs for each frame that came, and for what was sent.
  */
-#include "worker/downstream/h2_calm.h"
+#include "worker/http/h2_calm.h"
 
 #include "common/obj.h"
 

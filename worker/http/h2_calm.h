@@ -1,13 +1,13 @@
 /*
- * h2_calm.h - how much of what costs nothing to send an HTTP/2 client may send.
+ * h2_calm.h - how much of what costs nothing to send an HTTP/2 peer may send.
  *
  * Token buckets of one connection, one for each kind of frame that floods are
  * made of. They fill with time, and with the use that makes such frames
  * reasonable: answered requests pay for resets, sent data for window updates.
  * Pure; the clock is the caller's.
  */
-#ifndef WORKER_DOWNSTREAM_H2_CALM_H
-#define WORKER_DOWNSTREAM_H2_CALM_H
+#ifndef WORKER_HTTP_H2_CALM_H
+#define WORKER_HTTP_H2_CALM_H
 
 #include <stdbool.h>
 #include <stdint.h>
