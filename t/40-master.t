@@ -472,7 +472,10 @@ def supervised(t):
             weir = Weir(HELLO, name='supervised', env={'NOTIFY_SOCKET': path})
             equal(s.recv(100), b'READY=1', 'first datagram')
             weir.stop()
-            equal(s.recv(100), b'STOPPING=1', 'second datagram')
+            said = [s.recv(100)]
+            while b'FDSTORE=1' in said[-1]:     # 57-orphans.t is about these
+                said.append(s.recv(100))
+            equal(said[-1], b'STOPPING=1', 'last datagram')
     with t.case('one with a watchdog is told that the loop turns, for as long as it does'):
         path = t.path('watched.sock')
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
