@@ -168,7 +168,15 @@ void crew_drain(struct master *m, struct crew *w)
 	crew_set_state(m, w, CREW_OLD);
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		if (w->children[i].role == PROCESS_WORKER)
-			child_drain(m, &w->children[i], CREW_GRACE_MS);
+			child_drain(m, &w->children[i], CREW_GRACE_MS, true);
+	}
+}
+
+void crews_hurry(struct master *m)
+{
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++)
+			child_hurry(m, &w->children[i]);
 	}
 }
 
