@@ -21,10 +21,10 @@
 #define LIMIT_MOST 100000
 #define SESSION_WISHES "client=NET, listen=NAME, route=NAME, server=UPSTREAM/SERVER"
 
-/* Is asked, and can answer. */
-static bool is_asked(const struct crew *w, const struct child *c, uint32_t gen)
+/* Is asked, and can answer. Who came after the question in the place of one that hung is not. */
+static bool is_asked(const struct crew *w, const struct child *c, uint32_t gen, uint64_t begun_ms)
 {
-	return crew_takes_orders(w) && c->role == PROCESS_WORKER && c->pid > 0 &&
+	return crew_takes_orders(w) && c->role == PROCESS_WORKER && c->pid > 0 && c->born_ms <= begun_ms &&
 	       (c->state == CHILD_LIVE || c->state == CHILD_DRAINING || c->state == CHILD_STUCK) &&
 	       atomic_load(&w->records.orders->sessions_gen) == gen;
 }
@@ -82,6 +82,7 @@ struct list_of {
 	FILE *out;
 	bool json;
 	uint32_t gen;
+	uint64_t begun_ms;
 	uint64_t limit, told, more;
 	unsigned silent;
 };
@@ -117,7 +118,7 @@ static void each_worker(const struct master *m, struct list_of *l, bool answered
 		for (unsigned i = 0; i < w->nchildren; i++) {
 			const struct child *c = &w->children[i];
 
-			if (is_asked(w, c, l->gen) && has_answered(w, c, l->gen) == answered)
+			if (is_asked(w, c, l->gen, l->begun_ms) && has_answered(w, c, l->gen) == answered)
 				each(l, w, c);
 		}
 	}
@@ -160,7 +161,8 @@ static void tell_all(const struct master *m, struct list_of *l)
 
 static void sessions_tend(struct master *m, struct ctl_client *c)
 {
-	struct list_of l = { .json = c->request.option, .gen = c->job_order, .limit = c->job_count };
+	struct list_of l = { .json = c->request.option, .gen = c->job_order, .begun_ms = c->begun_ms,
+			     .limit = c->job_count };
 	char *text = NULL;
 	size_t size = 0;
 
@@ -198,7 +200,7 @@ static void ask_workers(struct master *m, const struct ctl_client *c)
 		w->records.orders->sessions = f;
 		atomic_store(&w->records.orders->sessions_gen, m->orders);
 		for (unsigned i = 0; i < w->nchildren; i++) {
-			if (is_asked(w, &w->children[i], m->orders) && w->children[i].control >= 0)
+			if (is_asked(w, &w->children[i], m->orders, m->now_ms) && w->children[i].control >= 0)
 				ipc_send(w->children[i].control, IPC_SESSIONS, w->children[i].gen, m->orders, -1);
 		}
 	}

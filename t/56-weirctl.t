@@ -355,8 +355,9 @@ def top(t, weir):
 def sessions(weir, *words, status=0):
     done = subprocess.run([tool(), '-s', weir.control_path, 'sessions', '--json'] + list(words), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=60 * tap.SLOW, text=True)
-    equal(done.returncode, status, 'exit status (%s)' % done.stderr)
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    equal(done.returncode, status if status is not None else 4 if found['silent'] else 0, 'exit status (%s)' % done.stderr)
+    return found
 
 
 def listed(t, weir, gate):
@@ -414,10 +415,9 @@ def listed(t, weir, gate):
         equal(all_of_them, 12, 'sessions')
         weir.expect_deaths = True
         os.kill(stopped, signal.SIGSTOP)
-        found = sessions(weir, status=4)
-        # The watchdog may have replaced it within the two seconds that we wait.
-        if found['silent']:
-            equal([s['process'] for s in found['silent']], [stopped], 'who is silent')
+        # The watchdog may replace it within the two seconds that we wait.
+        found = sessions(weir, status=None)
+        true([s['process'] for s in found['silent']] in ([], [stopped]), 'who is silent: %r' % found['silent'])
         true(all(s['process'] != stopped for s in found['sessions']), 'nothing is told of it')
         for c in clients:
             c.close()
