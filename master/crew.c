@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/obj.h"
@@ -59,6 +60,8 @@ struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder
 	w->state = CREW_OLD;
 	w->elder = elder;
 	w->shm = from->shm;
+	if (from->records_fd >= 0 && !records_adopt(&w->records, from->records_slots, from->records_fd))
+		close(from->records_fd);
 	return w;
 }
 
@@ -72,6 +75,12 @@ bool crew_open(struct crew *w, const struct crew *from)
 		w->shm.magic = 0;
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
+	}
+	/* For people to read; weir serves without as well. */
+	if (!records_init(&w->records, c->workers)) {
+		w->records.magic = 0;
+		log_warn("There is no shared memory for decision records: %s. "
+			 "weirctl why, trace and sessions have nothing to tell.", strerror(errno));
 	}
 	shm_init_health(&w->shm, c);
 	if (from != NULL)
@@ -89,6 +98,8 @@ void crew_free(struct crew *w)
 	priv_fini(&w->priv);
 	if (w->shm.magic == SHM_MAGIC)
 		shm_fini(&w->shm);
+	if (w->records.magic == RECORDS_MAGIC)
+		records_fini(&w->records);
 	if (w->conf != NULL)
 		logs_close(w->conf);
 	if (w->conf != NULL && !w->borrowed)

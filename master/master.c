@@ -246,10 +246,11 @@ static void move_on(struct master *m)
 		master_set_state(m, MASTER_GONE);
 }
 
-/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. */
+/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. Until we are ready nobody
+ * listens to us, least of all while another master is in office. */
 static void ping_supervisor(struct master *m)
 {
-	if (m->ping_every_ms == 0 || m->now_ms - m->ping_ms < m->ping_every_ms)
+	if (m->ping_every_ms == 0 || m->state < MASTER_RUNNING || m->now_ms - m->ping_ms < m->ping_every_ms)
 		return;
 	m->ping_ms = m->now_ms;
 	notify_systemd("WATCHDOG=1");
@@ -258,7 +259,7 @@ static void ping_supervisor(struct master *m)
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m),
+	const uint64_t others[] = { children_next(m), ctl_server_next(m), reload_next(m),
 				    upgrade_next(m), plan_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {

@@ -86,6 +86,8 @@ struct master {
 	uint64_t ping_ms;		/* the last time */
 	uint64_t syslog_seen;		/* which socket the logs were connected to; see logs.c */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
+	uint32_t orders;		/* given to workers through shared memory, ever: numbers them */
+	bool tracing, listing;		/* one client each at a time */
 	unsigned logs_round;		/* raised each time the logs are reopened */
 };
 

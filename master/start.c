@@ -182,7 +182,7 @@ bool start_announce(struct master *m)
 void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
-	ctl_server_stop(&m->ctl);
+	ctl_server_stop(m);
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
 	log_tee(NULL);

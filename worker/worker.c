@@ -81,7 +81,7 @@ static void on_turn(struct loop *l)
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
 	atomic_store_explicit(&row->stats[STAT_TLS_WAITS], w->env.tls.put_off, memory_order_relaxed);
 	end_crowd(w);
-	alog_flush(w->env.alog);
+	alog_turn(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
 }
@@ -325,6 +325,9 @@ static void on_control(struct watch *watch, uint32_t events)
 			if (w->acceptors == NULL && !w->env.draining)
 				listen_all(w);
 			break;
+		case IPC_SESSIONS:
+			sessions_start(&w->down, (uint32_t)m.arg);
+			break;
 		case IPC_STOP:
 			down_stop(&w->down, REASON_SHUTDOWN);
 			worker_end(w, 0);
@@ -409,6 +412,7 @@ static bool env_init(struct worker *w)
 	e->magic = ENV_MAGIC;
 	e->conf = p->conf;
 	e->shm = &p->shm;
+	e->records = p->records.magic == RECORDS_MAGIC ? &p->records : NULL;
 	e->loop = &w->loop;
 	e->arenas.max = FREE_BLOCKS;
 	buf_pool_init(&e->bufs, FREE_BUFS);
@@ -448,6 +452,7 @@ void worker_main(struct process *p)
 		_exit(1);
 	}
 	w->loop.on_turn = on_turn;
+	panic_last_words(alog_last_words, w->env.alog);
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
 	timer_init(&w->orphan_end, on_orphan_end);
