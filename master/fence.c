@@ -106,3 +106,17 @@ void fence_ahead(struct slot_group *g, unsigned n)
 		apply(g, in, n);
 	free(in);
 }
+
+void fence_past(struct slot_group *g, unsigned first, unsigned n)
+{
+	bool *in = calloc(first + n + 1, sizeof(*in));
+
+	if (in == NULL)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		in[first + i] = true;
+	/* One more that is out, so that it is never all of them, for which no program would do. */
+	apply(g, in, first + n + 1);
+	free(in);
+	g->past = n > 0;
+}

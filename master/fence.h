@@ -19,6 +19,10 @@ void fence_set(struct slots *s, const bool *live, unsigned n);
 /* Slots up to n are about to be opened: they will be out of rotation from their first instant. */
 void fence_ahead(struct slot_group *g, unsigned n);
 
+/* Of a group that others have sockets in, too: only those from `first` on, n of them, get new connections. n 0: the kernel
+ * chooses among all again. */
+void fence_past(struct slot_group *g, unsigned first, unsigned n);
+
 /* The program for these slots, in `out` with room for FENCE_INSNS(nslots); its length, 0 when none is needed. */
 #define FENCE_INSNS(nslots) (2 * (nslots) + 4)
 unsigned fence_program(struct sock_filter *out, const bool *in, unsigned nslots);

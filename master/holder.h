@@ -19,6 +19,8 @@ struct holder {
 	bool orphans;			/* only children of weir whose master is gone */
 };
 
+/* How many sockets listen on exactly this TCP address. */
+unsigned holder_count(const struct addr *a);
 void holder_find(const struct addr *a, struct holder *out);
 
 #endif

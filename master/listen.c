@@ -26,6 +26,7 @@
 
 /* Everybody may connect, as with a TCP port; directories are there to keep people out. */
 #define UNIX_MODE 0666
+#define SHARED_MAX 1024			/* sockets of others at an address */
 #define TRIES 3				/* to find who has an address */
 
 /* Where there is no IPv6, "*:80" is every IPv4 address. */
@@ -267,7 +268,9 @@ static bool open_unix(struct slot_group *g, const struct conf_bind *b)
 static bool open_tcp(struct slot_group *g, const struct conf_bind *b, unsigned n)
 {
 	/* Before a socket more listens: whom the kernel sent there would wait for a worker that may never come. */
-	if (g->firm > 0)
+	if (g->past)
+		fence_past(g, 0, 0);
+	else if (g->firm > 0)
 		fence_ahead(g, n);
 	while (g->n < n) {
 		int fd = sock_listen(&g->addr, LISTEN_BACKLOG, true, b->v6only);
@@ -280,6 +283,25 @@ static bool open_tcp(struct slot_group *g, const struct conf_bind *b, unsigned n
 		}
 		add_slot(g, fd);
 	}
+	return true;
+}
+
+/*
+ * Workers of an earlier master have sockets here and will close them some time, with whoever is in a queue at that moment. So
+ * nobody is sent there any more. The kernel fills the gap that a closed one leaves with the last of the group: as many more
+ * sockets as there are old ones stand behind ours for that, so that ours keep their places.
+ */
+static bool open_shared(struct slot_group *g, const struct conf_bind *b, unsigned n)
+{
+	unsigned old = holder_count(&g->addr);
+
+	if (old > SHARED_MAX)
+		old = 0;
+	make_room(g, n + old);
+	if (!open_tcp(g, b, n + old))
+		return false;
+	if (old > 0)
+		fence_past(g, old, n);
 	return true;
 }
 
@@ -296,6 +318,8 @@ static bool open_bind(struct slots *s, const struct conf_bind *b, bool shared, u
 	unsigned n = g->single ? 1 : workers;
 	if (g->n >= n)
 		return true;
+	if (shared)
+		return open_shared(g, b, n);
 	make_room(g, n);
 	return g->addr.family == ADDR_UNIX ? open_unix(g, b) : open_tcp(g, b, n);
 }

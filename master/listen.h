@@ -25,6 +25,7 @@ struct slot_group {			/* one address */
 	bool single;			/* one socket for all workers: a UNIX address, or one that was given to us alone */
 	bool lent;			/* another master has it, too, and a UNIX address's file is that one's */
 	bool stale;			/* what is fenced now is not known */
+	bool past;			/* sockets of workers without a master are kept out; see open_shared() */
 	unsigned n;			/* slots that are open */
 	unsigned firm;			/* of them in force; those behind go when the plan that opened them fails */
 	unsigned stored;		/* of those in force, that a supervisor was given to keep */

@@ -20,6 +20,7 @@ import ssl
 import tap
 from tap import until
 from child import read_text, stat_of
+from weir import environment
 
 HELLO = '''
 [listen http]
@@ -400,7 +401,7 @@ def paths(t):
         port = free_port()
         with open(folder + '/weir.ini', 'w') as f:
             f.write('[weir]\npid_file = pid\ncontrol = ctl\nerror_log = err\n' + (HELLO % 'x').replace('{port}', str(port)))
-        done = subprocess.run([program(), '-D', '-c', 'weir.ini'], cwd=folder, timeout=30 * tap.SLOW)
+        done = subprocess.run([program(), '-D', '-c', 'weir.ini'], cwd=folder, env=environment(), timeout=30 * tap.SLOW)
         equal(done.returncode, 0, 'exit status')
         pid = int(read_text(folder + '/pid'))
         Daemon(pid)

@@ -22,7 +22,7 @@ from weir import environment
 APP = '''
 [weir]
 workers = %d
-orphan_timeout = 3s
+orphan_timeout = 60s
 shutdown_timeout = 10s
 [listen http]
 bind = 127.0.0.1:{port}, unix:{dir}/front
@@ -44,6 +44,13 @@ def kill(weir):
     os.kill(weir.pid, signal.SIGKILL)
     weir.wait()
     return family
+
+
+def tell(family):
+    """Has the orphans end now: to a worker without a master TERM is an order."""
+    for pid in living(family):
+        if title(pid).startswith('weir: worker'):
+            os.kill(pid, signal.SIGTERM)
 
 
 def living(family):
@@ -72,7 +79,7 @@ def restarted(t):
         family = kill(weir)
         for load in running:
             more(load, 30)
-        contains(weir.errors(), 'the master is gone: serving on without it for 3 s', 'error log')
+        contains(weir.errors(), 'the master is gone: serving on without it for 60 s', 'error log')
         equal(len(living(family)), 3, 'processes')
     with t.case('its checker goes on: a server that dies is left alone'):
         weir.things['one'].down()
@@ -82,6 +89,7 @@ def restarted(t):
             load.counts.clear()
     with t.case('a new master starts at once and takes over pid file, locks, control socket and addresses'):
         began = time.monotonic()
+        weir.write((APP % 2).replace('upstream = app\n', 'upstream = app\nresponse_header = X-Conf: new\n', 1))
         weir.start()
         t.note('it took %.2f s' % (time.monotonic() - began))
         equal(int(read_text(weir.pid_path)), weir.pid, 'process in the pid file')
@@ -89,7 +97,11 @@ def restarted(t):
         contains(weir.errors(), 'workers of an earlier master still listen', 'error log')
         run = subprocess.run([program(), '-c', weir.conf_path], capture_output=True, text=True, timeout=20 * tap.SLOW)
         contains(run.stderr, 'running already', 'a third one')
-    with t.case('the orphans end after orphan_timeout, and the new one serves everybody'):
+    with t.case('who comes from now on meets the new one'):
+        equal({fetch(weir.port).header('x-conf') for _ in range(60)}, {'new'}, 'headers')
+        equal(len(living(family)), 3, 'orphans that are there still')
+    with t.case('the orphans end when they are told to, and the new one serves everybody'):
+        tell(family)
         until('they are gone', lambda: not living(family), 15)
         for load in running:
             more(load, 30)
@@ -111,6 +123,7 @@ def unhurt(t):
             families.update(kill(weir))
             more(running[0], 50)
             weir.start()
+        tell(families)
         until('all orphans are gone', lambda: not living(families), 20)
         more(running[0], 50)
         for load in running:
@@ -120,7 +133,7 @@ def unhurt(t):
 
 
 def waiting(t):
-    weir = Weir((APP % 1).replace('3s', '500ms'), name='waiting', one=Origin('one'))
+    weir = Weir((APP % 1).replace('60s', '500ms'), name='waiting', one=Origin('one'))
     with t.case('what is under way when orphan_timeout ends has its shutdown_timeout'):
         client = Client(weir.port)
         client.ask('GET', '/slow/2500')
@@ -212,6 +225,7 @@ def kept(t):
         family = kill(weir)
         more(running[0], 50)
         supervisor.start(weir)
+        tell(family)
         until('all orphans are gone', lambda: not living(family), 20)
         more(running[0], 50)
         for load in running:
