@@ -71,6 +71,7 @@ struct client {
 	bool filled;			/* the last read took all the room there was, or much of it */
 	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
 	uint64_t since_ms;		/* of the state; for absolute deadlines */
+	uint64_t born_ms;
 	struct buf *in;			/* NULL while it holds nothing */
 	struct h1_scan scan;
 	struct h1_body body;
@@ -124,6 +125,7 @@ void h2_on_deadline(struct h2 *h);
 void h2_leave(struct h2 *h);
 /* Ends all streams for that reason and frees everything of HTTP/2; the client stays. */
 void h2_free(struct client *c, enum reason why);
+bool h2_has_tunnel(const struct h2 *h);
 /* What connections share, made by the first of them. */
 void h2_shared_free(struct down *d);
 
