@@ -32,6 +32,7 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_GO:
 	case IPC_AWAY:
 	case IPC_REPLACED:
+	case IPC_SESSIONS:
 	case IPC_HEIR_HELLO:
 	case IPC_HEIR_READY:
 	case IPC_HEIR_GO:

@@ -22,6 +22,7 @@ enum ipc_kind {
 	IPC_GO,				/* master: your generation is in force: begin to accept */
 	IPC_AWAY,			/* child: it drains, and accepts nothing more */
 	IPC_REPLACED,			/* master: the same as IPC_DRAIN, but tunnels have tunnel_drain_timeout */
+	IPC_SESSIONS,			/* master: put your sessions into shared memory; arg: number of the order */
 
 	/* Between two masters in an upgrade (master/upgrade.h). Both may be of different versions: numbers never change. */
 	IPC_HEIR_HELLO = 64,		/* new: I am weir and can read what you left me; arg: ESTATE_VERSION */

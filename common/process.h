@@ -15,6 +15,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "common/ticket.h"
 
 #define PROCESS_MAGIC 0x940ce550u
@@ -33,6 +34,7 @@ struct process {
 	const struct conf *conf;
 	struct ticket_keys *tickets;	/* our own copy: it moves on with the time */
 	struct shm shm;
+	struct records records;		/* a worker's */
 	unsigned slot;			/* row of this process; the checker's is conf->workers */
 	int control;			/* SOCK_SEQPACKET to the master; see ipc.h */
 	/* Workers: the listening sockets to accept from. An address may have several: a slot's own, and those of slots that have no

@@ -9,26 +9,13 @@
 #include "common/shm.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/obj.h"
 #include "common/shm_row.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-static size_t pages(size_t n)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return n == 0 ? page : (n + page - 1) / page * page;
-}
+#include "common/shm_seg.h"
 
 static size_t queued_offset(const struct shm *s)
 {
@@ -46,60 +33,26 @@ static void forget_fds(struct shm *s)
 	}
 }
 
-/* A segment that can neither grow nor shrink under a mapping, and that other users cannot open. */
-static int make_segment(const char *name, size_t size)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -1;
-	if (fchmod(fd, 0600) == 0 && ftruncate(fd, (off_t)size) == 0
-	    && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
-		return fd;
-	int why = errno;
-	close(fd);
-	errno = why;
-	return -1;
-}
-
-/* The same file through a description that cannot be mapped for writing. */
-static int reopen_readonly(int fd)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static void *map(int fd, size_t size, int prot)
-{
-	void *p = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static bool open_segments(struct shm *s)
 {
-	s->health_fd[0] = make_segment("weir-health", s->health_size);
+	s->health_fd[0] = shm_seg_make("weir-health", s->health_size);
 	if (s->health_fd[0] < 0)
 		return false;
-	s->rows_fd[0] = make_segment("weir-rows", s->rows_size);
+	s->rows_fd[0] = shm_seg_make("weir-rows", s->rows_size);
 	if (s->rows_fd[0] < 0)
 		return false;
-	s->shared_fd = make_segment("weir-shared", s->shared_size);
+	s->shared_fd = shm_seg_make("weir-shared", s->shared_size);
 	if (s->shared_fd < 0)
 		return false;
-	s->health_fd[1] = reopen_readonly(s->health_fd[0]);
-	s->rows_fd[1] = reopen_readonly(s->rows_fd[0]);
+	s->health_fd[1] = shm_seg_readonly(s->health_fd[0]);
+	s->rows_fd[1] = shm_seg_readonly(s->rows_fd[0]);
 	return s->health_fd[1] >= 0 && s->rows_fd[1] >= 0;
 }
 
 /* Upstreams first: they are as long as a cache line. */
 static bool map_shared(struct shm *s)
 {
-	s->upstreams = map(s->shared_fd, s->shared_size, PROT_READ | PROT_WRITE);
+	s->upstreams = shm_seg_map(s->shared_fd, s->shared_size, PROT_READ | PROT_WRITE);
 	if (s->upstreams == NULL)
 		return false;
 	s->servers = (struct shm_server *)(void *)(s->upstreams + s->nupstreams);
@@ -115,17 +68,17 @@ static bool keep_from_children(const struct shm *s)
 
 static bool map_as_master(struct shm *s)
 {
-	s->health = map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
-	s->rows = map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
+	s->health = shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
+	s->rows = shm_seg_map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
 	return s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s);
 }
 
 static void set_sizes(struct shm *s)
 {
-	s->row_size = pages(queued_offset(s) + s->nupstreams * sizeof(_Atomic uint32_t));
+	s->row_size = shm_seg_pages(queued_offset(s) + s->nupstreams * sizeof(_Atomic uint32_t));
 	s->rows_size = s->row_size * (s->nslots + 2);
-	s->health_size = pages(s->ncells * sizeof(struct shm_health));
-	s->shared_size = pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
+	s->health_size = shm_seg_pages(s->ncells * sizeof(struct shm_health));
+	s->shared_size = shm_seg_pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
 }
 
 bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams)
@@ -152,17 +105,6 @@ static void forget_maps(struct shm *s)
 
 /* ---- another master's ---- */
 
-static bool is_segment(int fd, size_t size)
-{
-	const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && st.st_size == (off_t)size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
-		return true;
-	errno = EPROTO;
-	return false;
-}
-
 bool shm_adopt(struct shm *s)
 {
 	s->magic = SHM_MAGIC;
@@ -170,10 +112,10 @@ bool shm_adopt(struct shm *s)
 	s->health_fd[0] = s->rows_fd[0] = -1;
 	set_sizes(s);
 	forget_maps(s);
-	if (is_segment(s->health_fd[1], s->health_size) && is_segment(s->rows_fd[1], s->rows_size) &&
-	    is_segment(s->shared_fd, s->shared_size)) {
-		s->health = map(s->health_fd[1], s->health_size, PROT_READ);
-		s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
+	if (shm_seg_is(s->health_fd[1], s->health_size) && shm_seg_is(s->rows_fd[1], s->rows_size) &&
+	    shm_seg_is(s->shared_fd, s->shared_size)) {
+		s->health = shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
+		s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
 		if (s->health != NULL && s->rows != NULL && map_shared(s) && keep_from_children(s))
 			return true;
 	}
@@ -210,9 +152,9 @@ static bool map_as_child(struct shm *s, unsigned slot, bool checker)
 	/* The master's mappings did not come along; what is at those addresses now is not ours. */
 	forget_maps(s);
 	s->slot = slot;
-	s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
-	s->health = checker ? map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
-			    : map(s->health_fd[1], s->health_size, PROT_READ);
+	s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
+	s->health = checker ? shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
+			    : shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
 	if (s->rows == NULL || s->health == NULL || !map_shared(s))
 		return false;
 	size_t at = slot * s->row_size;
@@ -345,6 +287,7 @@ static void zero_row(const struct shm *s, unsigned slot)
 		set(&row->reasons[i], 0);
 	for (unsigned i = 0; i < s->ncells; i++) {
 		atomic_store_explicit(&use[i].active, 0, memory_order_relaxed);
+		atomic_store_explicit(&use[i].last_fail, 0, memory_order_relaxed);
 		set(&use[i].requests, 0);
 		set(&use[i].fails, 0);
 	}

@@ -91,10 +91,16 @@ enum slot_state { SLOT_FREE, SLOT_STARTING, SLOT_LIVE, SLOT_DEAD };
 /* Per server cell, in a row. Single writer: the row's worker. */
 struct shm_use {
 	_Atomic uint32_t active;	/* exchanges on the server now: least_conn and max_conns count these */
-	_Atomic uint32_t pad;
+	_Atomic uint32_t last_fail;	/* how and when a try failed last: see shm_last_fail_word() */
 	_Atomic uint64_t requests;	/* tries begun */
 	_Atomic uint64_t fails;		/* tries that failed by the server's fault */
 };
+
+/* reason:8 | second of the monotonic clock:24. */
+static inline uint32_t shm_last_fail_word(enum reason why, uint64_t now_s)
+{
+	return (uint32_t)why | (uint32_t)(now_s & 0xffffff) << 8;
+}
 
 struct shm_row {
 	/* written by the master */
@@ -115,7 +121,7 @@ struct shm_row {
 
 /* ---- SHARED: several writers, compare-and-swap ---- */
 struct shm_server {
-	_Atomic uint64_t eject;		/* see worker/upstream/health.h */
+	_Atomic uint64_t eject;		/* see shm_eject.h */
 	_Atomic uint64_t vtime;		/* virtual time of weighted round robin */
 	_Atomic uint64_t ewma;		/* moving response time, packed with its stamp */
 	_Atomic uint64_t admin;		/* what the operator asked for while weir runs; written by the master alone; see shm_admin() */
@@ -197,6 +203,8 @@ uint64_t shm_reason(const struct shm *s, enum reason r);
 uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live workers */
 uint64_t shm_requests(const struct shm *s, unsigned cell);
 uint64_t shm_fails(const struct shm *s, unsigned cell);
+/* Why and when (second of the monotonic clock) a try failed last by the server's fault; REASON_NONE: not since its workers began. */
+enum reason shm_last_fail(const struct shm *s, unsigned cell, uint64_t *when_s);
 /* Rows that have a process. */
 unsigned shm_live_rows(const struct shm *s, bool workers_only);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);

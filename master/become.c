@@ -193,7 +193,7 @@ void become_child(struct master *m, struct child *c, int control)
 	const struct conf *conf = c->crew->conf;
 	struct process p = {
 		.magic = PROCESS_MAGIC, .role = c->role, .conf = conf, .tickets = &m->tickets, .shm = c->crew->shm,
-		.slot = c->slot,
+		.records = c->crew->records, .slot = c->slot,
 		.control = control, .wake_fds = c->crew->wake_fds, .nwake = c->crew->nchildren, .wait = !c->told,
 	};
 	char title[64];
@@ -201,6 +201,10 @@ void become_child(struct master *m, struct child *c, int control)
 	log_tee(NULL);
 	name_process(c, title, sizeof(title));
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : shm_become_checker(&p.shm)))
+		give_up("Cannot map shared memory: %s", strerror(errno));
+	if (!worker)
+		records_forget(&p.records);
+	else if (!records_become_worker(&p.records, c->slot))
 		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (m->daemon)
 		start_leave_terminal();

@@ -211,7 +211,7 @@ static void tell_death(const struct master *m, const struct child *c, int status
 		  "; it made a system call that is not allowed: the kernel's log names it" : "");
 }
 
-static void plan_next(struct master *m, struct child *c, int status)
+static void plan_restart(struct master *m, struct child *c, int status)
 {
 	bool useful = c->ready_ms != 0 && m->now_ms - c->ready_ms >= USEFUL_MS;
 
@@ -244,7 +244,7 @@ static void on_death(struct master *m, struct child *c, int status)
 	c->kill_ms = 0;
 	child_set_state(c, CHILD_DOWN);
 	if (!wanted && needed)
-		plan_next(m, c, status);
+		plan_restart(m, c, status);
 }
 
 void children_reap(struct master *m)
@@ -256,6 +256,7 @@ void children_reap(struct master *m)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		reload_on_death(m, pid, status);
 		upgrade_on_death(m, pid, status);
+		plan_on_death(m, pid, status);
 		for (struct crew *w = m->crews; w != NULL; w = w->next) {
 			for (unsigned i = 0; i < w->nchildren; i++) {
 				if (w->children[i].pid == pid)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/obj.h"
@@ -59,6 +60,8 @@ struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder
 	w->state = CREW_OLD;
 	w->elder = elder;
 	w->shm = from->shm;
+	if (from->records_fd >= 0 && !records_adopt(&w->records, w->shm.nslots - 1, from->records_fd))
+		close(from->records_fd);
 	return w;
 }
 
@@ -68,8 +71,11 @@ bool crew_open(struct crew *w, const struct crew *from)
 
 	OBJ_CHECK(w, CREW_MAGIC);
 	/* One row more than workers: the checker's. */
-	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams)) {
+	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams))
 		w->shm.magic = 0;
+	else if (!records_init(&w->records, c->workers))
+		w->records.magic = 0;
+	if (w->records.magic == 0) {
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
 	}
@@ -89,6 +95,8 @@ void crew_free(struct crew *w)
 	priv_fini(&w->priv);
 	if (w->shm.magic == SHM_MAGIC)
 		shm_fini(&w->shm);
+	if (w->records.magic == RECORDS_MAGIC)
+		records_fini(&w->records);
 	if (w->conf != NULL)
 		logs_close(w->conf);
 	if (w->conf != NULL && !w->borrowed)
@@ -139,6 +147,17 @@ unsigned crews_old(const struct master *m)
 	for (const struct crew *w = m->crews; w != NULL; w = w->next)
 		n += w != m->crew && w != m->reload.next && w->state != CREW_GONE && !w->failed;
 	return n;
+}
+
+bool crew_accepts(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		const struct child *c = &w->children[i];
+
+		if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+			return true;
+	}
+	return false;
 }
 
 void crew_drain(struct master *m, struct crew *w)

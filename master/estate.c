@@ -124,6 +124,11 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	put_fd(o, s->shared_fd);
 	fputc('\n', o->f);
 	put_names(o, w->conf);
+	if (w->records.magic != RECORDS_MAGIC)
+		return;
+	fprintf(o->f, "records %" PRIu64, records_layout());
+	put_fd(o, w->records.fd[1]);
+	fputc('\n', o->f);
 }
 
 /* Bytes of this very program's form, and a secret: in a file of their own that the reader empties. */

@@ -21,6 +21,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/shm_record.h"
 
 #define TEXT_MAX (64u << 20)
 #define COUNT_MAX (1u << 22)
@@ -214,6 +215,7 @@ static bool on_crew(struct in *in)
 		return bad(in, "too many generations drain");
 	struct estate_crew *w = in->crew = &e->crews[e->ncrews++];
 	struct shm *s = &w->shm;
+	w->records_fd = -1;
 	if (!take_count(in, &w->elder) || !take_count(in, &w->number) || !take_number(in, UINT64_MAX, &w->since_ms) ||
 	    !take_count(in, &s->nslots) || !take_count(in, &s->ncells) || !take_count(in, &s->nupstreams) ||
 	    !take_count(in, &nupstreams) || !take_count(in, &nroutes) || !take_fd(in, &s->health_fd[1]) ||
@@ -276,6 +278,20 @@ static bool on_route(struct in *in)
 	return take_text(in, &r->name);
 }
 
+static bool on_records(struct in *in)
+{
+	uint64_t layout;
+	int fd;
+
+	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_fd(in, &fd))
+		return false;
+	if (layout == records_layout())
+		in->crew->records_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return true;
+}
+
 static bool on_end(struct in *in)
 {
 	in->ended = true;
@@ -290,7 +306,7 @@ static const struct {
 	{ "user", on_user }, { "group", on_group }, { "pid_file", on_pid_file }, { "control", on_control },
 	{ "control_fd", on_control_fd }, { "stderr", on_stderr }, { "locks", on_locks }, { "tickets", on_tickets },
 	{ "elder", on_elder }, { "listen", on_listen }, { "crew", on_crew }, { "upstream", on_upstream },
-	{ "server", on_server }, { "route", on_route }, { "end", on_end },
+	{ "server", on_server }, { "route", on_route }, { "records", on_records }, { "end", on_end },
 };
 
 /* A text may hold anything, a line end as well: who takes a line says where it ends. */

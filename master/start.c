@@ -130,6 +130,8 @@ bool start_open(struct master *m)
 		master_complain("%s", why);
 		return false;
 	}
+	if (!heir)
+		store_adopt(&m->given->store, &m->slots);
 	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
 	if (!heir)
@@ -180,7 +182,7 @@ bool start_announce(struct master *m)
 void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
-	ctl_server_stop(&m->ctl);
+	ctl_server_stop(m);
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
 	log_tee(NULL);

@@ -327,6 +327,9 @@ static void on_control(struct watch *watch, uint32_t events)
 			if (w->acceptors == NULL && !w->env.draining)
 				listen_all(w);
 			break;
+		case IPC_SESSIONS:
+			sessions_start(&w->down, (uint32_t)m.arg);
+			break;
 		case IPC_STOP:
 			down_stop(&w->down, REASON_SHUTDOWN);
 			worker_end(w, 0);
@@ -411,6 +414,7 @@ static bool env_init(struct worker *w)
 	e->magic = ENV_MAGIC;
 	e->conf = p->conf;
 	e->shm = &p->shm;
+	e->records = p->records.magic == RECORDS_MAGIC ? &p->records : NULL;
 	e->loop = &w->loop;
 	e->arenas.max = FREE_BLOCKS;
 	buf_pool_init(&e->bufs, FREE_BUFS);

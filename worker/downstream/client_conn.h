@@ -67,6 +67,7 @@ struct client {
 	uint32_t requests;		/* begun on this connection */
 	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
 	uint64_t since_ms;		/* of the state; for absolute deadlines */
+	uint64_t born_ms;
 	struct buf *in;			/* NULL while it holds nothing */
 	struct h1_scan scan;
 	struct h1_body body;

@@ -23,6 +23,7 @@ void down_init(struct down *d, struct env *e)
 	for (unsigned i = 0; i < e->conf->nupstreams; i++)
 		d->ask_local |= e->conf->upstreams[i]->send_proxy != 0;
 	d->h2 = NULL;
+	sessions_init(&d->sessions);
 	slab_init(&d->clients, "client", sizeof(struct client));
 	slab_init(&d->h2s, "h2", sizeof(struct h2));
 	slab_init(&d->h2_streams, "h2_stream", sizeof(struct h2_stream));
@@ -141,6 +142,7 @@ void client_close(struct client *c)
 	loop_cancel(&c->later);
 	conn_close(&c->conn);
 	buf_put(&e->bufs, &c->in);
+	sessions_pass(&c->down->sessions, &c->node);
 	list_del(&c->node);
 	e->nconns--;
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, -1);
@@ -336,7 +338,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	e->nconns++;
 	shm_count(e->shm, STAT_CONNS, 1);
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, 1);
-	c->since_ms = e->loop->now_ms;
+	c->born_ms = c->since_ms = e->loop->now_ms;
 	client_set_deadline(c);
 	return true;
 }

@@ -9,6 +9,7 @@
 
 #include "common/fold.h"
 #include "common/slab.h"
+#include "worker/downstream/sessions.h"
 #include "worker/exchange/env.h"
 #include "worker/io/conn.h"
 
@@ -22,6 +23,7 @@ struct down {
 	struct fold_pool h2_folds;
 	struct h2_shared *h2;		/* NULL until a client speaks it */
 	uint64_t next_id;
+	struct sessions sessions;
 	bool ask_local;			/* some server is told where clients connected to */
 };
 

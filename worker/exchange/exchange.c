@@ -16,6 +16,7 @@
 #include "worker/exchange/alog.h"
 #include "worker/exchange/client.h"
 #include "worker/exchange/fault.h"
+#include "worker/exchange/record.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
 
@@ -156,6 +157,7 @@ static void exchange_end(struct exchange *x)
 	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
+	record_exchange(x);
 	count_end(x);
 	x->side->done(x);
 	panic_note()->exchange = 0;
@@ -182,6 +184,12 @@ static void tunnel_open(struct exchange *x)
 	timer_stop(&x->env->loop->wheel, &x->timer);
 	tunnel_moves(x);
 	set_req_state(x, REQ_BODY);
+}
+
+static void end_first(struct exchange *x, enum record_closed who)
+{
+	if (x->tunnel && x->first_end == CLOSED_NOBODY)
+		x->first_end = (uint8_t)who;
 }
 
 /* The client's direction is over, down to the server. */
@@ -283,6 +291,7 @@ void exchange_start(struct exchange *x)
 		return;
 	}
 	find_route(x);
+	record_begin(x);
 	if (redirect_to_https(x))
 		return;
 	if (x->route == NULL || x->req.method == METHOD_TRACE) {
@@ -303,6 +312,7 @@ void exchange_refuse(struct exchange *x, enum reason why)
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	note_for_panic(x);
 	x->client = x->peer;
+	record_begin(x);
 	set_req_state(x, REQ_FAILED);
 	exchange_fail(x, why);
 }
@@ -322,6 +332,7 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 	if (b->last) {
 		set_req_state(x, REQ_DONE);
 		x->body_wanted = false;
+		end_first(x, CLOSED_CLIENT);
 	}
 	t = x->handler->body(x, b);
 	if (x->ended)
@@ -394,6 +405,8 @@ enum take exchange_send_body(struct exchange *x, const struct batch *b)
 	tunnel_moves(x);
 	x->resp_held = true;
 	x->resp_last = b->last;
+	if (b->last)
+		end_first(x, CLOSED_SERVER);
 	t = x->side->body(x, b);
 	if (x->ended)
 		return TAKEN;
