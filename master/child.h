@@ -42,7 +42,6 @@ struct child {
 	uint32_t gen;			/* raised at each start; the master's own copy is the one that counts */
 	bool told;			/* that it may accept */
 	bool away;			/* it said that it accepts nothing more */
-	bool replaced;			/* it drains, and its tunnels take their time */
 	unsigned restarts;		/* deaths nobody asked for */
 	unsigned quick_deaths;		/* in a row */
 	uint64_t born_ms, ready_ms;	/* of this process; ready_ms 0: not yet */
@@ -66,9 +65,10 @@ void children_reap(struct master *m);
 void child_on_message(struct master *m, struct child *c);
 
 void child_stop(struct master *m, struct child *c);
-/* Idle clients are kept for `grace_ms`. `replaced`: others serve in its place, and its tunnels may go on for longer. One that
- * drains so may be told again, that weir ends. */
-void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool replaced);
+/* Idle clients are kept for `grace_ms`. retire: another generation serves, tunnels may take longer. */
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool retire);
+/* weir stops: one that drains has no more time than the others from now on. */
+void child_hurry(struct master *m, struct child *c);
 /* Sends `sig` and, if the process is still there after `patience_ms`, SIGKILL; 0: no plan. */
 void child_signal(struct master *m, struct child *c, int sig, uint64_t patience_ms);
 void child_set_state(struct child *c, enum child_state state);

@@ -446,42 +446,38 @@ def drain(t, raw, things):
         server.close()
 
 
-def replaced(t, raw, things):
-    limits = '[weir]\nshutdown_timeout = 700ms\ntunnel_drain_timeout = %s\n'
-    with t.case('a reload leaves tunnels alone until tunnel_drain_timeout, requests until shutdown_timeout'):
-        weir = Weir(limits % '2500ms' + CONF, name='replaced', **things)
-        weir.expect_deaths = True
+def retire(t, raw, things):
+    weir = Weir('[weir]\nshutdown_timeout = 1s\ntunnel_shutdown_timeout = 4s\n' + CONF, name='retired', **things)
+    weir.expect_deaths = True
+    with t.case('behind a reload a tunnel has tunnel_shutdown_timeout'):
         client, server = tunnel(weir, raw)
-        other = dial(weir, '/raw/slow', headers=[])
-        late = raw.accept()
-        late.head()
         began = time.monotonic()
         os.kill(weir.pid, signal.SIGHUP)
-        other.end()
-        between(time.monotonic() - began, 0.6, 2.4 * SLOW, 'seconds until the request ends')
-        weir.wait_errors('connections? with tunnels go on')
+        until('the old generation drains', lambda: len(status(weir)['generations']) == 2)
+        time.sleep(2)
         client.send(b'still')
-        equal(server.read(5), b'still', 'a byte later')
-        server.send(b'here')
-        equal(client.read(4), b'here', 'a byte later')
+        equal(server.read(5), b'still', 'a byte past shutdown_timeout')
         client.end()
-        between(time.monotonic() - began, 2.3, 8 * SLOW, 'seconds until the tunnel ends')
+        between(time.monotonic() - began, 3.7, 8 * SLOW, 'seconds until the end')
         equal(weir.wait_access({'uri': '/raw', 'status': '101'})['reason'], 'shutdown', 'reason')
-    with t.case('a stop gives tunnels of replaced workers no more than shutdown_timeout'):
-        weir = Weir(limits % 'off' + CONF, name='hurried', **things)
-        weir.expect_deaths = True
+        client.close()
+        server.close()
+    with t.case('when weir stops, shutdown_timeout holds for it, too'):
+        weir.write('[weir]\nshutdown_timeout = 1s\ntunnel_shutdown_timeout = 0\n' + CONF)
+        os.kill(weir.pid, signal.SIGHUP)
+        until('one generation is left', lambda: [g['generation'] for g in status(weir)['generations']] == [3], 10)
         client, server = tunnel(weir, raw)
         os.kill(weir.pid, signal.SIGHUP)
-        weir.wait_errors('connections? with tunnels go on')
-        began = time.monotonic()
-        os.kill(weir.pid, signal.SIGQUIT)
-        time.sleep(0.3)
+        until('the old generation drains', lambda: len(status(weir)['generations']) == 2)
+        time.sleep(1.5)
         client.send(b'still')
-        equal(server.read(5), b'still', 'a byte while all ends')
+        equal(server.read(5), b'still', 'a byte past shutdown_timeout')
+        os.kill(weir.pid, signal.SIGQUIT)
         client.end()
-        between(time.monotonic() - began, 0.6, 4 * SLOW, 'seconds until the end')
-        equal(weir.wait(5), 0, 'exit status')
+        equal(weir.wait(8), 0, 'exit status')
         weir.stopped = True
+        client.close()
+        server.close()
 
 
 with Story('connections that are switched to another protocol', deadline=110) as t:
@@ -503,4 +499,4 @@ with Story('connections that are switched to another protocol', deadline=110) as
     pressure(t, weir, raw)
     counting(t, weir, left, right)
     drain(t, raw, things)
-    replaced(t, raw, things)
+    retire(t, raw, things)

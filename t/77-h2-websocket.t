@@ -5,7 +5,6 @@
 import asyncio
 import os
 import re
-import signal
 import struct
 import sys
 import time
@@ -465,43 +464,6 @@ def pressure(t, weir, raw):
             server.close()
 
 
-def replaced(t, raw, things):
-    with t.case('a reload: the connection is told to go, its tunnel stays, its requests have shutdown_timeout'):
-        limits = '[weir]\nshutdown_timeout = 700ms\ntunnel_drain_timeout = 2500ms\n'
-        weir = Weir(limits + CONF, name='replaced', **things)
-        weir.expect_deaths = True
-        with H2Client(weir.port) as c:
-            s, server = tunnel(c, raw)
-            slow = c.request(path='/raw/slow')
-            late = raw.accept()
-            late.head()
-            began = time.monotonic()
-            os.kill(weir.pid, signal.SIGHUP)
-            c.until('both GOAWAYs', lambda: len(c.goaways) > 1)
-            equal(c.goaways, [(0x7fffffff, NO_ERROR), (slow, NO_ERROR)], 'GOAWAYs')
-            true(c.wait(slow).reset is not None, 'the request is cut')
-            between(time.monotonic() - began, 0.6, 2.4 * SLOW, 'seconds until the request ends')
-            c.frame(DATA, 0, s, b'still')
-            equal(server.read(5), b'still', 'a byte later')
-            server.send(b'here')
-            equal(body(c, s, 4), b'here', 'a byte later')
-            while not c.eof:
-                c.read()
-            between(time.monotonic() - began, 2.3, 8 * SLOW, 'seconds until the tunnel ends')
-        equal(weir.wait_access({'uri': '/raw', 'status': '101'})['reason'], 'shutdown', 'reason')
-    with t.case('a reload, and a tunnel that ends by itself: so does its connection'):
-        with H2Client(weir.port) as c:
-            s, server = tunnel(c, raw)
-            os.kill(weir.pid, signal.SIGHUP)
-            c.until('both GOAWAYs', lambda: len(c.goaways) > 1)
-            server.send(b'bye')
-            server.shut()
-            c.until('the end of the stream', lambda: c.answer(s).ended)
-            c.frame(DATA, END_STREAM, s, b'bye')
-            equal(server.end(), (b'bye', 'eof'), 'what the server got')
-            equal(c.wait_goaway()[1], NO_ERROR, 'code')
-
-
 def u32(n):
     return struct.pack('>I', n)
 
@@ -521,4 +483,3 @@ with Story('WebSockets over HTTP/2', deadline=110) as t:
     ends(t, weir, raw)
     silence(t, weir, raw)
     pressure(t, weir, raw)
-    replaced(t, raw, things)

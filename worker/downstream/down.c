@@ -322,7 +322,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	c->listen = listen;
 	c->peer = *peer;
 	find_local(c, fd, local);
-	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops)) {
 		slab_put(&d->clients, c);
 		return false;
 	}
@@ -356,7 +356,12 @@ void down_drain(struct down *d, uint64_t grace_ms)
 	}
 }
 
-static void stop_client(struct client *c, enum reason why)
+static bool has_tunnel(const struct client *c)
+{
+	return c->h2 ? h2_has_tunnel(c->h2) : c->state == CLIENT_BUSY && c->x->tunnel;
+}
+
+static void stop_one(struct client *c, enum reason why)
 {
 	if (c->state == CLIENT_BUSY)
 		exchange_on_client_gone(c->x, why);
@@ -366,19 +371,23 @@ static void stop_client(struct client *c, enum reason why)
 		client_close(c);
 }
 
-void down_stop_requests(struct down *d, enum reason why)
+unsigned down_stop_others(struct down *d, enum reason why)
 {
+	unsigned left = 0;
+
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
-		bool stays = c->h2 ? h2_stop_requests(c->h2, why) : c->state == CLIENT_BUSY && c->msg->tunnel;
 
-		if (!stays)
-			stop_client(c, why);
+		if (has_tunnel(c))
+			left++;
+		else
+			stop_one(c, why);
 	}
+	return left;
 }
 
 void down_stop(struct down *d, enum reason why)
 {
 	list_each(n, &d->env->conns)
-		stop_client(list_entry(n, struct client, node), why);
+		stop_one(list_entry(n, struct client, node), why);
 }

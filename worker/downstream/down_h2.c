@@ -197,26 +197,15 @@ static void end_streams(struct h2 *h, enum reason why)
 	}
 }
 
-bool h2_stop_requests(struct h2 *h, enum reason why)
+bool h2_has_tunnel(const struct h2 *h)
 {
-	bool any = false;
-
-	OBJ_CHECK(h, H2_MAGIC);
 	list_each(n, &h->streams) {
 		const struct h2_stream *s = list_entry(n, struct h2_stream, node);
 
-		any |= s->x && s->x->tunnel;
+		if (s->x != NULL && s->x->tunnel)
+			return true;
 	}
-	if (!any || h->failed)
-		return false;
-	list_each(n, &h->streams) {
-		struct h2_stream *s = list_entry(n, struct h2_stream, node);
-
-		if (s->x && !s->x->tunnel)
-			h2_stream_gone(s, why);
-	}
-	h2_later(h);
-	return true;
+	return false;
 }
 
 void h2_free(struct client *c, enum reason why)

@@ -5,8 +5,8 @@
  * Codecs, filters and handlers never include each other; they know this file
  * and exchange.h. Body goes in batches: spans borrowed from the buffer they
  * were read into. A receiver answers TAKEN (the bytes are its own business now, the
- * next batch may come) or HELD (batch and spans must stay as they are until it
- * asks for more). At most one batch is in flight each way.
+ * next batch may come) or HELD (the spans must stay as they are until it asks
+ * for more). At most one batch is in flight each way.
  *
  * An answer of status 101 whose body is BODY_TUNNEL opens a tunnel: from then on both bodies are opaque bytes, and the
  * exchange ends when both have had their last batch. Until then a request that asks for one is as any other without body.
