@@ -31,6 +31,7 @@ WAYS = {
     'late': ('', 'server = {hangs}\nserver = {good} backup\nresponse_timeout = 200ms'),
     'later': ('retry_on = timeout', 'server = {hangs}\nserver = {good} backup\nresponse_timeout = 200ms'),
     'budget': ('', 'server = {resets}\nserver = {resets2}\nserver = {resets3}'),
+    'trickle': ('retries = 3', 'server = {hasty1}\nserver = {hasty2}\nserver = {hasty3}\nserver = {good} backup'),
     'mid': ('', 'server = {middle}\nserver = {good} backup'),
     'fall': ('fallback = spare', 'server = {dead}'),
     'none': ('fallback = spare', 'server = {dead} disabled'),
@@ -196,6 +197,16 @@ def bodies(t, s):
                  headers=[('Transfer-Encoding', 'chunked'), ('Trailer', 'X-End')])
         equal((good.last.framing, good.last.sha256()), ('chunked', digest_of(50000)), 'body')
         equal(good.last.trailers, [(spelled('X-End'), 'here')], 'trailers')
+    with t.case('a body that trickles in while server after server fails reaches the last one whole'):
+        with Client(s.weir.port) as client:
+            client.send(request('PUT', '/trickle', [('Transfer-Encoding', 'chunked')]), 'PUT')
+            for _ in range(100):
+                client.send(b'1\r\nx\r\n')
+                time.sleep(0.002)
+            client.send(b'0\r\n\r\n')
+            equal(client.read().status, 200, 'status')
+        equal((good.last.target, good.last.length), ('/trickle', 100), 'what the last one got')
+        equal(s.weir.wait_access({'uri': '/trickle'})['tries'], '4', 'tries')
     with t.case('a body larger than 64 KiB that was under way is not: 502'):
         before = len(good.requests)
         s.expect('PUT', 'body5', 502, 'server_reset', tries=1, body=body_of(65537 + 40000))
@@ -316,6 +327,10 @@ async def leave_early(message, conn):
     conn.reset()
 
 
+async def hang_up(message, conn):
+    raise Hangup()
+
+
 async def pause(message, conn):
     if message.target.endswith('/length'):
         await conn.send(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello')
@@ -335,6 +350,8 @@ with Story('failures of servers, and what is tried again', deadline=120) as t:
     }
     for name in ('resets', 'resets2', 'resets3'):
         origins[name] = Origin(name, raw=['reset'])
+    for name in ('hasty1', 'hasty2', 'hasty3'):
+        origins[name] = Origin(name, handler=hang_up, early=True)
     s = Scene(Weir(conf(WAYS), workers=1, **origins), **origins)
     refused(t, s)
     early_ends(t, s)

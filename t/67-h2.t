@@ -137,10 +137,12 @@ def many(t, weir, one, gate):
                     gate.release()
             weir.wait_access({'uri': '/held/gone', 'reason': 'client_abort'})
     if shutil.which('h2load'):
-        with t.case('h2load: 4000 requests over 4 connections, 50 at once'):
-            done = subprocess.run(['h2load', '-n', '4000', '-c', '4', '-m', '50', 'http://127.0.0.1:%d/bytes/3000' % weir.port],
-                                  capture_output=True, text=True, timeout=100)
-            contains(done.stdout, '4000 succeeded, 0 failed', 'what h2load says')
+        for path, count, conns in (('/bytes/3000', 4000, 4), ('/hello', 20000, 10), ('/bytes/200000', 200, 2)):
+            with t.case('h2load: %d of %s over %d connections, 100 at once each' % (count, path, conns)):
+                done = subprocess.run(['h2load', '-n', str(count), '-c', str(conns), '-m', '100',
+                                       'http://127.0.0.1:%d%s' % (weir.port, path)],
+                                      capture_output=True, text=True, timeout=100)
+                contains(done.stdout, '%d succeeded, 0 failed' % count, 'what h2load says')
 
 
 def windows(t, weir, one):

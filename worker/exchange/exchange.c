@@ -383,6 +383,12 @@ void exchange_want_body(struct exchange *x)
 		tunnel_client_done(x);
 }
 
+void exchange_hold_body(struct exchange *x)
+{
+	OBJ_CHECK(x, EXCHANGE_MAGIC);
+	x->body_wanted = false;
+}
+
 /* ---- the way out ---- */
 
 void exchange_interim(struct exchange *x, const struct head *h)

@@ -114,6 +114,8 @@ void exchange_on_client_gone(struct exchange *x, enum reason why);
 /* --- for handlers and filters --- */
 
 void exchange_want_body(struct exchange *x);
+/* Nobody is there to take body: what comes waits until exchange_want_body() is called again. */
+void exchange_hold_body(struct exchange *x);
 void exchange_interim(struct exchange *x, const struct head *h);
 /* x->resp is filled: runs response filters, sends the head. `own`: weir made it. */
 void exchange_send_head(struct exchange *x, bool own);

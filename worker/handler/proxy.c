@@ -61,6 +61,7 @@ static uint64_t ask_hash(struct exchange *x, const struct conf_upstream *u)
 void proxy_release(struct proxy *p)
 {
 	timer_stop(&p->x->env->loop->wheel, &p->timer);
+	exchange_hold_body(p->x);
 	if (p->up)
 		up_close(&p->up);
 	if (p->server) {
