@@ -444,7 +444,7 @@ static void link_connected(struct link *l)
 
 static void on_ready(struct conn *c)
 {
-	struct link *l = c->owner;
+	struct link *l = container_of(c, struct link, conn);
 
 	OBJ_CHECK(l, LINK_MAGIC);
 	if (!l->greeted && l->made == 0)
@@ -454,7 +454,7 @@ static void on_ready(struct conn *c)
 
 static void on_deadline(struct conn *c)
 {
-	struct link *l = c->owner;
+	struct link *l = container_of(c, struct link, conn);
 
 	OBJ_CHECK(l, LINK_MAGIC);
 	link_retire(l);
@@ -497,7 +497,7 @@ static struct link *link_new(struct pool *p, struct server *s, const struct span
 	h2_calm_init(&l->calm, p->loop->now_ms);
 	mem = h2_alloc_hooks(&l->mem);
 	if (nghttp2_session_client_new3(&l->session, p->link_shared->callbacks, l, p->link_shared->option, &mem) != 0 ||
-	    !greet(l) || (e = 0, !up_dial(p, s, &l->conn, &link_conn_ops, l, preface))) {
+	    !greet(l) || (e = 0, !up_dial(p, s, &l->conn, &link_conn_ops, preface))) {
 		e = e ? e : errno;
 		nghttp2_session_del(l->session);
 		slab_put(&p->links, l);

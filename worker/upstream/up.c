@@ -95,15 +95,14 @@ static bool start_tls(struct pool *p, struct server *s, struct conn *c)
 	return tls_connect(c, p->tls, s->group->tls, &s->tls, name);
 }
 
-bool up_dial(struct pool *p, struct server *s, struct conn *c, const struct conn_ops *ops, void *owner,
-	     const struct span *preface)
+bool up_dial(struct pool *p, struct server *s, struct conn *c, const struct conn_ops *ops, const struct span *preface)
 {
 	bool done;
 	int fd = sock_connect(&s->addr, &done);
 
 	if (fd < 0)
 		return false;
-	if (!conn_init(c, p->loop, fd, !done, ops, owner)) {
+	if (!conn_init(c, p->loop, fd, !done, ops)) {
 		int e = errno;
 
 		close(fd);

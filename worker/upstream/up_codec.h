@@ -28,7 +28,6 @@ void up_fail(struct up *u, enum reason why);
 /* The TLS handshake with s failed; said once, until it goes well again: what is wrong is most often a setting. */
 void up_tls_failed(struct server *s, const char *why);
 /* A new connection to s; TLS is under way where the upstream speaks it. False with errno: there is none. */
-bool up_dial(struct pool *p, struct server *s, struct conn *c, const struct conn_ops *ops, void *owner,
-	     const struct span *preface);
+bool up_dial(struct pool *p, struct server *s, struct conn *c, const struct conn_ops *ops, const struct span *preface);
 
 #endif

@@ -179,7 +179,7 @@ static struct up_h1 *up_connect(struct pool *p, struct server *s, const struct s
 	list_init(&u->node);
 	task_init(&u->later, up_later);
 	u->start_us = p->loop->now_us;
-	if (!up_dial(p, s, &u->conn, &up_conn_ops, u, preface)) {
+	if (!up_dial(p, s, &u->conn, &up_conn_ops, preface)) {
 		int e = errno;
 
 		slab_put(&p->ups, u);
