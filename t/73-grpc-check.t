@@ -58,12 +58,14 @@ def by_grpc(t, ca):
                 route('tls', tls, 'check = grpc', 'tls = yes', 'tls_ca = ' + ca.cert) +
                 route('none', none, 'check = grpc'), workers=1)
     with t.case('SERVING is up; a service that is not known, or no health service at all, is down'):
+        until('many questions', lambda: len(tls.checks) > 2 and len(clear.checks) > 8, 15)
         for name, want in (('whole', 'up'), ('cart', 'up'), ('tls', 'up'), ('unknown', 'down'), ('none', 'down')):
             wait_state(weir, name, want)
         contains(weir.errors(), 'it does not know the service', 'log')
         contains(weir.errors(), 'it has no health service', 'log')
     with t.case('the server is asked for the service that check_path names'):
-        until('both questions', lambda: {s for s, _ in clear.checks} >= {'', 'shop.Cart', 'no.Such'}, 10)
+        until('a question over TLS', lambda: tls.checks, 10)
+        until('all questions', lambda: {s for s, _ in clear.checks} >= {'', 'shop.Cart', 'no.Such'}, 10)
         equal(tls.checks[-1][0], '', 'service')
         contains(tls.checks[-1][1]['user-agent'], 'weir-check', 'user agent')
     with t.case('NOT_SERVING takes it down, SERVING brings it back; each service for itself'):
