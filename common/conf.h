@@ -324,6 +324,7 @@ struct conf {
 	enum log_level log_level;
 	int64_t max_connections;	/* per worker; 0: from the descriptor limit */
 	int64_t shutdown_timeout;
+	int64_t tunnel_shutdown_timeout;	/* 0: no limit */
 	int64_t orphan_timeout;		/* 0: no limit */
 	bool ocsp_stapling;
 	struct addr *resolvers;		/* none: the system's */

@@ -123,6 +123,7 @@ void conf_read_weir(struct load *ld)
 	c->max_connections = conf_number(&ld->weir, OPT_weir_max_connections);
 	c->ocsp_stapling = conf_bool(&ld->weir, OPT_weir_ocsp_stapling);
 	c->shutdown_timeout = conf_number(&ld->weir, OPT_weir_shutdown_timeout);
+	c->tunnel_shutdown_timeout = conf_number(&ld->weir, OPT_weir_tunnel_shutdown_timeout);
 	c->orphan_timeout = conf_number(&ld->weir, OPT_weir_orphan_timeout);
 	resolvers(ld);
 	c->general.max_body_size = conf_number(&ld->general, OPT_listen_max_body_size);

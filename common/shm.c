@@ -140,6 +140,22 @@ bool shm_adopt(struct shm *s)
 	return false;
 }
 
+void shm_form(const struct shm *s, unsigned out[SHM_FORM])
+{
+	out[0] = s->nslots;
+	out[1] = s->ncells;
+	out[2] = s->nupstreams;
+	out[3] = s->nstaples;
+}
+
+void shm_set_form(struct shm *s, const unsigned form[SHM_FORM])
+{
+	s->nslots = form[0];
+	s->ncells = form[1];
+	s->nupstreams = form[2];
+	s->nstaples = form[3];
+}
+
 static uint64_t mix(uint64_t h, const void *p, size_t n)
 {
 	return span_hash(span_make(p, n), h);

@@ -27,6 +27,7 @@
 
 struct conf;
 struct conf_server;
+struct shm;
 struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
@@ -167,6 +168,7 @@ static inline struct shm_admin shm_admin(uint64_t word)
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
 	       "words shared between processes must not hide a lock");
 
+#define SHM_PAST 3
 /* What a process holds of it; not itself in shared memory. */
 struct shm {
 	uint32_t magic;
@@ -180,6 +182,9 @@ struct shm {
 	char *rows;			/* row 0 first; behind the last, two copies of the base row of folded counters */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
+	/* Workers: rows of older generations that have processes still, and which of their cells are ours; see shm_past.c. */
+	struct shm_past *past[SHM_PAST];
+	unsigned npast;
 };
 
 /* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
@@ -192,10 +197,14 @@ void shm_init_health(struct shm *s, const struct conf *c);
 bool shm_become_worker(struct shm *s, unsigned slot);
 bool shm_become_checker(struct shm *s);
 void shm_fini(struct shm *s);
-/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The numbers of slots, cells and
- * upstreams and the descriptors health_fd[1], rows_fd[1] and shared_fd are filled in; they are shm_fini()'s to close. False
- * with errno where size or kind do not fit. */
+/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The form is set and the
+ * descriptors health_fd[1], rows_fd[1] and shared_fd are there; they are shm_fini()'s to close. False with errno where size or
+ * kind do not fit. */
 bool shm_adopt(struct shm *s);
+/* The numbers that sizes and places in it follow from, for another program; SHM_FORM of them, any order but always the same. */
+#define SHM_FORM 4
+void shm_form(const struct shm *s, unsigned out[SHM_FORM]);
+void shm_set_form(struct shm *s, const unsigned form[SHM_FORM]);
 /* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
 uint64_t shm_layout(void);
 
@@ -261,6 +270,14 @@ void shm_put_staple(struct shm *s, unsigned i, const struct shm_answer *a);
 bool shm_get_staple(const struct shm *s, unsigned i, struct shm_answer *out);
 /* Master: those of certificates that both have. */
 void shm_carry_staples(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
+
+/* ---- older generations beside us (shm_past.c; a worker) ---- */
+/* Before privileges go: from here on shm_active() counts what is under way there on the same servers, too. Without memory for it,
+ * or past SHM_PAST of them, it does not. */
+void shm_add_past(struct shm *s, const struct conf *c, const struct shm *old, const struct conf *oc);
+uint32_t shm_past_active(const struct shm *s, unsigned cell);
+/* Lets go of those that have no worker any more that gives a sign of life; how many are left. */
+unsigned shm_past_left(struct shm *s, uint64_t now_ms);
 
 /* ---- from one configuration to the next (shm_carry.c; the master) ---- */
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */

@@ -105,7 +105,9 @@ static uint32_t sum_words(const struct shm *s, size_t offset)
 
 uint32_t shm_active(const struct shm *s, unsigned cell)
 {
-	return sum_words(s, use_offset(s, cell) + offsetof(struct shm_use, active));
+	uint32_t sum = sum_words(s, use_offset(s, cell) + offsetof(struct shm_use, active));
+
+	return s->npast == 0 ? sum : sum + shm_past_active(s, cell);
 }
 
 enum reason shm_last_fail(const struct shm *s, unsigned cell, uint64_t *when_s)

@@ -147,6 +147,21 @@ static void take_listens(struct master *m, const struct child *c, struct process
 	p->listens = v;
 }
 
+/* ---- older generations ---- */
+
+/* Behind ours in the list. Those that were given up never had a client. */
+static void take_past(const struct master *m, const struct child *c, struct process *p)
+{
+	const struct crew *w = m->crews;
+
+	while (w != NULL && w != c->crew)
+		w = w->next;
+	for (w = w != NULL ? w->next : NULL; w != NULL; w = w->next) {
+		if (w->shm.magic == SHM_MAGIC && !w->failed && w->state < CREW_GONE)
+			shm_add_past(&p->shm, p->conf, &w->shm, w->conf);
+	}
+}
+
 /* ---- the rest ---- */
 
 static void reset_signals(void)
@@ -202,14 +217,16 @@ void become_child(struct master *m, struct child *c, int control)
 	name_process(c, title, sizeof(title));
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : shm_become_checker(&p.shm)))
 		give_up("Cannot map shared memory: %s", strerror(errno));
-	if (!worker)
+	if (p.records.magic == RECORDS_MAGIC && !worker)
 		records_forget(&p.records);
-	else if (!records_become_worker(&p.records, c->slot))
+	else if (p.records.magic == RECORDS_MAGIC && !records_become_worker(&p.records, c->slot))
 		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (m->daemon)
 		start_leave_terminal();
-	if (worker)
+	if (worker) {
+		take_past(m, c, &p);
 		take_listens(m, c, &p);
+	}
 	if (c->crew != m->crew)
 		logs_use(conf);
 	close_foreign(c, &p);

@@ -342,18 +342,32 @@ void child_stop(struct master *m, struct child *c)
 	child_set_state(c, CHILD_STOPPING);
 }
 
-void child_drain(struct master *m, struct child *c, uint64_t grace_ms)
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool retire)
 {
 	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
+	const uint64_t tunnels = retire ? (uint64_t)c->crew->conf->tunnel_shutdown_timeout : limit;
+	const uint64_t longest = limit == 0 || tunnels == 0 ? 0 : tunnels > limit ? tunnels : limit;
 
 	if (c->state != CHILD_STARTING && c->state != CHILD_LIVE)
 		return;
-	if (c->control < 0 || !ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, grace_ms), -1)) {
+	if (c->control < 0 || !ipc_send(c->control, retire ? IPC_RETIRE : IPC_DRAIN, c->gen,
+					ipc_drain_arg(limit, grace_ms), -1)) {
 		child_stop(m, c);
 		return;
 	}
-	c->kill_ms = limit > 0 ? m->now_ms + limit + STOP_PATIENCE_MS : 0;
+	c->kill_ms = longest > 0 ? m->now_ms + longest + STOP_PATIENCE_MS : 0;
 	child_set_state(c, CHILD_DRAINING);
+}
+
+void child_hurry(struct master *m, struct child *c)
+{
+	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
+
+	if (c->state != CHILD_DRAINING || c->role != PROCESS_WORKER || limit == 0 || c->control < 0)
+		return;
+	if (ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, 0), -1) &&
+	    (c->kill_ms == 0 || c->kill_ms > m->now_ms + limit + STOP_PATIENCE_MS))
+		c->kill_ms = m->now_ms + limit + STOP_PATIENCE_MS;
 }
 
 /* ---- make it so ---- */

@@ -60,7 +60,7 @@ struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder
 	w->state = CREW_OLD;
 	w->elder = elder;
 	w->shm = from->shm;
-	if (from->records_fd >= 0 && !records_adopt(&w->records, w->shm.nslots - 1, from->records_fd))
+	if (from->records_fd >= 0 && !records_adopt(&w->records, from->records_slots, from->records_fd))
 		close(from->records_fd);
 	return w;
 }
@@ -71,13 +71,16 @@ bool crew_open(struct crew *w, const struct crew *from)
 
 	OBJ_CHECK(w, CREW_MAGIC);
 	/* One row more than workers: the checker's. */
-	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams, c->nstaples))
+	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams, c->nstaples)) {
 		w->shm.magic = 0;
-	else if (!records_init(&w->records, c->workers))
-		w->records.magic = 0;
-	if (w->records.magic == 0) {
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
+	}
+	/* For people to read; weir serves without as well. */
+	if (!records_init(&w->records, c->workers)) {
+		w->records.magic = 0;
+		log_warn("There is no shared memory for decision records: %s. "
+			 "weirctl why, trace and sessions have nothing to tell.", strerror(errno));
 	}
 	shm_init_health(&w->shm, c);
 	if (from != NULL) {
@@ -167,7 +170,15 @@ void crew_drain(struct master *m, struct crew *w)
 	crew_set_state(m, w, CREW_OLD);
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		if (w->children[i].role == PROCESS_WORKER)
-			child_drain(m, &w->children[i], CREW_GRACE_MS);
+			child_drain(m, &w->children[i], CREW_GRACE_MS, true);
+	}
+}
+
+void crews_hurry(struct master *m)
+{
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++)
+			child_hurry(m, &w->children[i]);
 	}
 }
 

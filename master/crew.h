@@ -72,6 +72,8 @@ const struct child *crew_lost_child(const struct crew *w);
 bool crew_accepts(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
+/* weir stops: those that drain have shutdown_timeout from now, tunnels too. */
+void crews_hurry(struct master *m);
 /* Its processes go now. What an old one loses by that is counted and logged. */
 void crew_end(struct master *m, struct crew *w);
 unsigned crew_processes(const struct crew *w);

@@ -101,8 +101,8 @@ static void say_done(const struct ctl_request *r, FILE *out, uint64_t active, ui
 static bool all_know(const struct master *m, uint64_t since_ms)
 {
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
-		/* The last row is the checker's. */
-		for (unsigned i = 0; w->shm.magic == SHM_MAGIC && i + 1 < w->shm.nslots; i++) {
+		/* Behind the workers' rows come others. */
+		for (unsigned i = 0; w->shm.magic == SHM_MAGIC && i < w->conf->workers && i < w->shm.nslots; i++) {
 			const struct shm_row *row = shm_row(&w->shm, i);
 
 			if (atomic_load(&row->state) == SLOT_LIVE && atomic_load(&row->beat_ms) <= since_ms)

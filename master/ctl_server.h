@@ -20,7 +20,7 @@
 
 struct master;
 
-#define CTL_CLIENTS 8
+#define CTL_CLIENTS 32			/* some may wait long: drain --wait, trace */
 #define CTL_RELOAD_MS 100000		/* one that waits for a reload */
 #define CTL_UPGRADE_MS 100000		/* for an upgrade */
 #define CTL_CLIENT_MS 5000		/* a client has so long for all of it */

@@ -46,18 +46,35 @@ const char *show_state(const struct shown *s)
 	}
 }
 
+/* How a try failed last, in any generation. */
+static void look_at_last(const struct master *m, struct shown *out, unsigned k)
+{
+	uint64_t age_s, least_s = UINT64_MAX, when_s;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		int cell = w->shm.magic == SHM_MAGIC && !w->failed ? shm_find_cell(w->conf, out->upstream, out->server) : -1;
+		enum reason why = cell >= 0 ? shm_last_fail(&w->shm, (unsigned)cell + k, &when_s) : REASON_NONE;
+
+		if (why == REASON_NONE)
+			continue;
+		age_s = (m->now_ms / 1000 - when_s) & 0xffffff;
+		if (age_s >= least_s)
+			continue;
+		least_s = age_s;
+		out->last_fail = why;
+		out->last_fail_ms = age_s * 1000;
+	}
+}
+
 /* What workers found out by themselves. */
-static void look_at_failures(const struct master *m, struct shown *out)
+static void look_at_failures(const struct master *m, struct shown *out, unsigned k)
 {
 	const struct shm *shm = &m->crew->shm;
 	struct shm_eject mark = shm_eject(atomic_load(&shm->servers[out->cell].eject));
-	uint64_t when_s;
 
 	if (shm_ejected(mark, shm_health_word(shm, out->cell), out->upstream->fail_timeout, m->now_ms))
 		out->ejected_ms = mark.stamp - m->now_ms;
-	out->last_fail = shm_last_fail(shm, out->cell, &when_s);
-	if (out->last_fail != REASON_NONE)
-		out->last_fail_ms = ((m->now_ms / 1000 - when_s) & 0xffffff) * 1000;
+	look_at_last(m, out, k);
 }
 
 /* False for a spare cell of a host name; the first one is shown all the same while there is none. */
@@ -77,7 +94,7 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	out->admin = shm_admin(atomic_load(&m->crew->shm.servers[out->cell].admin));
 	out->weight = out->admin.has_weight ? out->admin.weight : s->weight;
 	out->use = crews_use(m, u, s, i);
-	look_at_failures(m, out);
+	look_at_failures(m, out, i);
 	bool named = s->addr.family == ADDR_NONE;
 	if (named && shm_get_addr(h, &a) && a.family != ADDR_UNIX) {
 		char ip[ADDR_TEXT];

@@ -137,7 +137,7 @@ static enum ctl_status tell_unknown(const struct hits *h, const char *id, FILE *
 	char safe[160], age[32];
 	uint64_t now_ms = clock_wall_ms();
 
-	fprintf(out, "request \"%s\" is not on record: ", log_esc(safe, sizeof(safe), span_of(id)));
+	fprintf(out, "request \"%s\" is not on record, or still under way: ", log_esc(safe, sizeof(safe), span_of(id)));
 	if (h->wrapped)
 		fprintf(out, "%" PRIu64 " requests are, and all that ended in the last %s\n", h->seen,
 			ctl_age(age, sizeof(age), now_ms > h->whole_ms ? now_ms - h->whole_ms : 0));

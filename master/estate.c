@@ -109,6 +109,11 @@ static void put_names(struct out *o, const struct conf *c)
 		put_text(o, c->routes[i]->name);
 		fputc('\n', o->f);
 	}
+	for (unsigned i = 0; i < c->nlistens; i++) {
+		fputs("listener", o->f);
+		put_text(o, c->listens[i]->name);
+		fputc('\n', o->f);
+	}
 }
 
 static void put_crew(struct out *o, const struct master *m, const struct crew *w)
@@ -116,9 +121,13 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	const struct shm *s = &w->shm;
 	unsigned elder = w->elder != NULL ? (unsigned)(w->elder - m->upgrade.elders) + 1 : 0;
 
-	fprintf(o->f, "crew %u %u %" PRIu64 " %u %u %u %u %u %u", elder, w->number,
-		w == m->crew ? m->now_ms : w->since_ms, s->nslots, s->ncells, s->nstaples, s->nupstreams, w->conf->nupstreams,
-		w->conf->nroutes);
+	unsigned form[SHM_FORM];
+
+	shm_form(s, form);
+	fprintf(o->f, "crew %u %u %" PRIu64 " %u %u %u", elder, w->number, w == m->crew ? m->now_ms : w->since_ms,
+		w->conf->nupstreams, w->conf->nroutes, w->conf->nlistens);
+	for (unsigned i = 0; i < SHM_FORM; i++)
+		fprintf(o->f, " %u", form[i]);
 	put_fd(o, s->health_fd[1]);
 	put_fd(o, s->rows_fd[1]);
 	put_fd(o, s->shared_fd);
@@ -126,7 +135,7 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	put_names(o, w->conf);
 	if (w->records.magic != RECORDS_MAGIC)
 		return;
-	fprintf(o->f, "records %" PRIu64, records_layout());
+	fprintf(o->f, "records %" PRIu64 " %u", records_layout(), w->records.nslots);
 	put_fd(o, w->records.fd[1]);
 	fputc('\n', o->f);
 }

@@ -43,6 +43,7 @@ struct estate_crew {
 	struct shm shm;			/* descriptors and numbers, not mapped yet */
 	struct conf *conf;		/* names and places alone */
 	int records_fd;			/* -1: none, or of another layout */
+	unsigned records_slots;
 };
 
 struct estate {

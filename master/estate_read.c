@@ -32,7 +32,7 @@ struct in {
 	const char *p, *end;
 	struct estate_crew *crew;	/* that names belong to */
 	struct conf_upstream *upstream;
-	unsigned nservers, nroutes;	/* of them, as announced */
+	unsigned nservers, nroutes, nlistens;	/* of them, as announced */
 	bool ended;
 };
 
@@ -207,7 +207,8 @@ static bool on_crew(struct in *in)
 {
 	struct estate *e = in->e;
 	struct arena *a = &e->arena;
-	unsigned nupstreams, nroutes;
+	unsigned nupstreams, form[SHM_FORM];
+	bool good = true;
 
 	if (e->ncrews == ESTATE_CREWS)
 		return bad(in, "too many generations drain");
@@ -215,19 +216,21 @@ static bool on_crew(struct in *in)
 	struct shm *s = &w->shm;
 	w->records_fd = -1;
 	if (!take_count(in, &w->elder) || !take_count(in, &w->number) || !take_number(in, UINT64_MAX, &w->since_ms) ||
-	    !take_count(in, &s->nslots) || !take_count(in, &s->ncells) || !take_count(in, &s->nstaples) ||
-	    !take_count(in, &s->nupstreams) ||
-	    !take_count(in, &nupstreams) || !take_count(in, &nroutes) || !take_fd(in, &s->health_fd[1]) ||
-	    !take_fd(in, &s->rows_fd[1]) || !take_fd(in, &s->shared_fd))
+	    !take_count(in, &nupstreams) || !take_count(in, &in->nroutes) || !take_count(in, &in->nlistens))
 		return false;
+	for (unsigned i = 0; i < SHM_FORM; i++)
+		good = good && take_count(in, &form[i]);
+	if (!good || !take_fd(in, &s->health_fd[1]) || !take_fd(in, &s->rows_fd[1]) || !take_fd(in, &s->shared_fd))
+		return false;
+	shm_set_form(s, form);
 	if (w->elder > ESTATE_ELDERS || s->nslots == 0 || nupstreams != s->nupstreams)
 		return bad(in, "a generation does not fit");
 	struct conf *c = w->conf = arena_zalloc(a, sizeof(*c));
 	*c = (struct conf){ .magic = CONF_MAGIC, .arena = a, .file = "", .path = "", .workers = s->nslots - 1,
 			    .ncells = s->ncells };
 	c->upstreams = arena_zalloc(a, (nupstreams + 1) * sizeof(struct conf_upstream *));
-	c->routes = arena_zalloc(a, (nroutes + 1) * sizeof(struct conf_route *));
-	in->nroutes = nroutes;
+	c->routes = arena_zalloc(a, (in->nroutes + 1) * sizeof(struct conf_route *));
+	c->listens = arena_zalloc(a, (in->nlistens + 1) * sizeof(struct conf_listen *));
 	in->upstream = NULL;
 	return true;
 }
@@ -280,15 +283,30 @@ static bool on_route(struct in *in)
 static bool on_records(struct in *in)
 {
 	uint64_t layout;
+	unsigned n;
 	int fd;
 
-	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_fd(in, &fd))
+	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_count(in, &n) || !take_fd(in, &fd))
 		return false;
-	if (layout == records_layout())
+	in->crew->records_slots = n;
+	if (layout == records_layout() && n > 0)
 		in->crew->records_fd = fd;
 	else if (fd >= 0)
 		close(fd);
 	return true;
+}
+
+static bool on_listener(struct in *in)
+{
+	struct conf *c = in->crew != NULL ? in->crew->conf : NULL;
+	struct conf_listen *l = arena_zalloc(&in->e->arena, sizeof(*l));
+
+	if (c == NULL || c->nlistens == in->nlistens)
+		return bad(in, "a listener too many");
+	l->magic = CONF_LISTEN_MAGIC;
+	l->id = c->nlistens;
+	c->listens[c->nlistens++] = l;
+	return take_text(in, &l->name);
 }
 
 static bool on_end(struct in *in)
@@ -305,7 +323,8 @@ static const struct {
 	{ "user", on_user }, { "group", on_group }, { "pid_file", on_pid_file }, { "control", on_control },
 	{ "control_fd", on_control_fd }, { "stderr", on_stderr }, { "locks", on_locks }, { "tickets", on_tickets },
 	{ "elder", on_elder }, { "listen", on_listen }, { "crew", on_crew }, { "upstream", on_upstream },
-	{ "server", on_server }, { "route", on_route }, { "records", on_records }, { "end", on_end },
+	{ "server", on_server }, { "route", on_route }, { "listener", on_listener }, { "records", on_records },
+	{ "end", on_end },
 };
 
 /* A text may hold anything, a line end as well: who takes a line says where it ends. */

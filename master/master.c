@@ -103,10 +103,12 @@ void master_drain(struct master *m)
 	tell_supervisor(m);
 	reload_cancel(m);
 	upgrade_cancel(m);
+	crews_hurry(m);
+	heir_tell(m, IPC_HEIR_HURRY);
 	/* The checker stays until the last worker is gone: they still choose among servers. */
 	for (unsigned i = 0; i < m->crew->nchildren; i++) {
 		if (m->crew->children[i].role == PROCESS_WORKER)
-			child_drain(m, &m->crew->children[i], STOP_GRACE_MS);
+			child_drain(m, &m->crew->children[i], STOP_GRACE_MS, false);
 	}
 	/* Workers empty their queues and close; then the port is free for a successor. */
 	slots_fini(&m->slots);

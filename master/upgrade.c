@@ -309,6 +309,9 @@ static void on_handed(struct master *m, const struct ipc_msg *msg)
 	case IPC_HEIR_END:
 		end_crew(m, msg->arg);
 		break;
+	case IPC_HEIR_HURRY:
+		crews_hurry(m);
+		break;
 	case IPC_HEIR_STOP:
 		master_stop(m, EXIT_ORDERLY);
 		break;

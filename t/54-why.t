@@ -199,6 +199,36 @@ def full(t, weir):
         contains(weirctl(weir, 'why', 'feedfacefeedface', status=5), 'all that ended in the last', 'what is said')
 
 
+def upgraded(t, gate, one):
+    """Another program has taken over; a generation of the one before still drains."""
+    gate.shut()
+    weir = Weir(CONF, name='upgraded', own=True, one=one, port_dead=free_port())
+    weir.expect_deaths = True
+    with t.case('records of a generation that drains stay through an upgrade'):
+        equal(fetch(weir.port, 'GET', '/before').status, 200, 'status')
+        asked = id_of(weir, '/before')
+        c = Client(weir.port)
+        c.ask('GET', '/held/upgrade')
+        gate.wait_held(1)
+        weirctl(weir, 'upgrade')
+        weir.follow()
+        record = why(weir, asked)
+        equal((record['request'], record['generation'], record['route']), ('GET /before', 1, 'all'), 'the record')
+        equal(record['tries'][0]['server'], 'app/one', 'the server')
+        equal(fetch(weir.port, 'GET', '/after').status, 200, 'status')
+        equal(why(weir, id_of(weir, '/after'))['generation'], 2, 'generation')
+    with t.case('drain --wait waits for what the program before has under way'):
+        run = subprocess.Popen([os.path.join(os.path.dirname(program()), 'weirctl'), '-s', weir.control_path, 'drain',
+                                'app/one', '--wait', '60s'], stdout=subprocess.PIPE, text=True)
+        until('the drain is in force', lambda: [s['state'] for s in servers(weir) if s['upstream'] == 'app'] == ['drained'], 5)
+        equal([s['active'] for s in servers(weir) if s['upstream'] == 'app'], [1], 'under way')
+        equal(run.poll(), None, 'still waiting')
+        gate.open()
+        contains(run.communicate(timeout=60 * tap.SLOW)[0], '0 requests under way', 'what is said')
+        equal((run.returncode, c.read().status), (0, 200), 'exit status, and the answer')
+        c.close()
+
+
 with Story('what became of a request', deadline=100) as t:
     gate = Gate(only=lambda m: m.target.startswith('/held'))
     one = Origin('one', handler=gate)
@@ -208,3 +238,4 @@ with Story('what became of a request', deadline=100) as t:
     ids(t, weir)
     ends(t, weir, gate)
     full(t, weir)
+    upgraded(t, gate, one)

@@ -302,7 +302,7 @@ static void go_on(struct staple *s)
 
 static void on_ready(struct conn *c)
 {
-	struct staple *s = c->owner;
+	struct staple *s = container_of(c, struct staple, conn);
 
 	OBJ_CHECK(s, STAPLE_MAGIC);
 	if (s->running && !c->connecting)
@@ -311,7 +311,7 @@ static void on_ready(struct conn *c)
 
 static void on_deadline(struct conn *c)
 {
-	struct staple *s = c->owner;
+	struct staple *s = container_of(c, struct staple, conn);
 
 	OBJ_CHECK(s, STAPLE_MAGIC);
 	fail(s, c->connecting ? "no connection in time" : "no answer in time", "");
@@ -329,7 +329,7 @@ static void ask(struct staple *s, struct addr to)
 		return;
 	}
 	int fd = sock_connect(&to, &connected);
-	if (fd < 0 || !conn_init(&s->conn, &s->checker->loop, fd, !connected, &staple_conn_ops, s)) {
+	if (fd < 0 || !conn_init(&s->conn, &s->checker->loop, fd, !connected, &staple_conn_ops)) {
 		int error = errno;
 
 		if (fd >= 0)

@@ -322,7 +322,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	c->listen = listen;
 	c->peer = *peer;
 	find_local(c, fd, local);
-	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops)) {
 		slab_put(&d->clients, c);
 		return false;
 	}
@@ -356,16 +356,38 @@ void down_drain(struct down *d, uint64_t grace_ms)
 	}
 }
 
-void down_stop(struct down *d, enum reason why)
+static bool has_tunnel(const struct client *c)
 {
+	return c->h2 ? h2_has_tunnel(c->h2) : c->state == CLIENT_BUSY && c->x->tunnel;
+}
+
+static void stop_one(struct client *c, enum reason why)
+{
+	if (c->state == CLIENT_BUSY)
+		exchange_on_client_gone(c->x, why);
+	if (c->h2)
+		h2_free(c, why);
+	if (c->state != CLIENT_DEAD)
+		client_close(c);
+}
+
+unsigned down_stop_others(struct down *d, enum reason why)
+{
+	unsigned left = 0;
+
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
 
-		if (c->state == CLIENT_BUSY)
-			exchange_on_client_gone(c->x, why);
-		if (c->h2)
-			h2_free(c, why);
-		if (c->state != CLIENT_DEAD)
-			client_close(c);
+		if (has_tunnel(c))
+			left++;
+		else
+			stop_one(c, why);
 	}
+	return left;
+}
+
+void down_stop(struct down *d, enum reason why)
+{
+	list_each(n, &d->env->conns)
+		stop_one(list_entry(n, struct client, node), why);
 }

@@ -8,6 +8,7 @@
  */
 #include "worker/exchange/exchange.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,10 +73,21 @@ static uint64_t mix64(uint64_t v)
 	return v ^ v >> 31;
 }
 
+/* Eight digits at a time: each half byte is moved into a byte of its own, then all are made letters or digits at once. */
 static void put_hex(char *out, uint64_t v)
 {
-	for (int i = 15; i >= 0; i--, v >>= 4)
-		out[i] = "0123456789abcdef"[v & 15];
+	const uint64_t ones = 0x0101010101010101u;
+
+	for (int half = 0; half < 2; half++, out += 8) {
+		uint64_t x = half == 0 ? v >> 32 : v & 0xffffffffu;
+
+		x = (x | x << 16) & 0x0000ffff0000ffffu;
+		x = (x | x << 8) & 0x00ff00ff00ff00ffu;
+		x = (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
+		x += '0' * ones + ((x + 6 * ones) >> 4 & ones) * ('a' - '0' - 10);
+		x = htobe64(x);
+		memcpy(out, &x, 8);
+	}
 }
 
 static void make_request_id(struct exchange *x)
@@ -326,6 +338,8 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 	x->bytes_in += b->bytes;
 	tunnel_moves(x);
 	if (x->max_body && x->bytes_in > x->max_body && !x->tunnel) {
+		/* Whether or not its end came along: who sends so much is not listened to any more. */
+		set_req_state(x, REQ_FAILED);
 		exchange_fail(x, REASON_BODY_TOO_LARGE);
 		return TAKEN;
 	}

@@ -60,6 +60,7 @@ struct exchange {
 	struct route_match match;
 	struct addr peer;		/* the transport's, or whom a PROXY header named */
 	struct addr client;		/* rightmost address that is not a trusted proxy; port 0 when told by a proxy */
+	struct span client_text;	/* see client_text() */
 	const struct addr *local;	/* where the client connected to; NULL: not known */
 	uint16_t local_port;
 	bool peer_trusted;

@@ -21,6 +21,9 @@
 
 /* Candidates that fit on the stack. */
 #define STACK_CANDIDATES 256
+/* With more servers than the first, a pick is made among as many as the second says. */
+#define MANY_SERVERS 16
+#define WINDOW 8
 /* How often a place is tried for again when another worker was after it in the same instant. */
 #define CLAIM_TRIES 3
 
@@ -37,13 +40,18 @@ static void read_admin(struct group *g)
 {
 	const struct shm *shm = g->all->shm;
 
+	unsigned weight = 0;
+
 	g->admin_gen = atomic_load_explicit(&shm->upstreams[g->conf->id].admin_gen, memory_order_acquire);
+	g->even = g->conf->slow_start == 0;
 	for (unsigned i = 0; i < g->nservers; i++) {
 		struct server *s = &g->servers[i];
 		struct shm_admin a = shm_admin(atomic_load_explicit(&shm->servers[s->cell].admin, memory_order_relaxed));
 
 		s->held = a.held != HELD_NO;
 		s->weight = a.has_weight ? a.weight : s->conf->weight;
+		g->even = g->even && (s->weight == 0 || weight == 0 || s->weight == weight);
+		weight = s->weight ? s->weight : weight;
 	}
 }
 
@@ -203,14 +211,34 @@ static __attribute__((noinline, cold)) void note_unfit(struct group *g, const st
 		   health_why_not(s, g->all->loop->now_ms), RECORD_LOAD_UNKNOWN);
 }
 
-/* Usable servers, primaries or backups, that this request has not tried. `note`: the others are noted. */
+/*
+ * Of many servers of one weight a few are as good as all: the next ones behind
+ * the last pick. Then round robin is what it was, and the least busy of eight is
+ * seldom busier than the least busy of all. Unequal weights need all servers in
+ * view, limits all that have room, and hashing walks its ring.
+ */
+static unsigned window(const struct group *g)
+{
+	const bool hashed = g->conf->balance == CONF_HASH || g->conf->balance == CONF_IP_HASH;
+
+	return g->nservers > MANY_SERVERS && g->even && !g->limited && !hashed ? WINDOW : g->nservers;
+}
+
+static unsigned window_start(const struct group *g)
+{
+	return g->conf->balance == CONF_RANDOM ? (unsigned)(groups_random(g->all) % g->nservers) : g->next;
+}
+
+/* Usable servers, primaries or backups, that this request has not tried; all of them in ascending order, or the first of those
+ * behind the last pick. `note`: the others are noted. */
 static unsigned candidates(struct group *g, const struct pick_ask *ask, bool backup, unsigned *cand, bool *pending,
 			   bool note)
 {
 	uint64_t now = g->all->loop->now_ms;
-	unsigned n = 0;
+	unsigned n = 0, most = window(g), i = most < g->nservers ? window_start(g) : 0;
 
-	for (unsigned i = 0; i < g->nservers; i++) {
+	for (unsigned looked = 0; looked < g->nservers && n < most; looked++, i++) {
+		i = i < g->nservers ? i : 0;
 		const struct server *s = &g->servers[i];
 		bool wait = false;
 
@@ -319,6 +347,7 @@ static enum pick_rc take_one(struct group *g, const struct pick_ask *ask, unsign
 		if (server_claim(&g->servers[index])) {
 			note_lost(g, ask, cand, n, index);
 			*out = &g->servers[index];
+			g->next = index + 1;
 			return PICK_OK;
 		}
 		while (at < n - 1 && cand[at] != index)

@@ -57,6 +57,8 @@ struct group {
 	bool has_hosts;			/* some servers are addresses of host names */
 	bool limited;			/* some servers have max_conns */
 	bool has_backups;
+	bool even;			/* all weights are equal, and stay so; see candidates() */
+	unsigned next;			/* index behind the last pick */
 	uint64_t admin_gen;		/* of the operator's words that were read last */
 	uint64_t members;		/* stands for the set of addresses that the ring was made of */
 	unsigned *cand;			/* room for candidates where the stack has too little; else NULL */
