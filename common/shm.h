@@ -263,13 +263,6 @@ static inline uint64_t shm_health_word(const struct shm *s, unsigned cell)
 void shm_put_addr(struct shm_health *h, const struct addr *a);
 bool shm_get_addr(const struct shm_health *h, struct addr *out);
 
-/* ---- older generations beside us (shm_past.c; a worker) ---- */
-/* Before privileges go: from here on shm_active() counts what is under way there on the same servers, too. Without memory for it,
- * or past SHM_PAST of them, it does not. */
-void shm_add_past(struct shm *s, const struct conf *c, const struct shm *old, const struct conf *oc);
-uint32_t shm_past_active(const struct shm *s, unsigned cell);
-/* Lets go of those that have no worker any more that gives a sign of life; how many are left. */
-unsigned shm_past_left(struct shm *s, uint64_t now_ms);
 /* ---- staples (shm_staple.c) ---- */
 /* Checker, and master before it forks: replaces the answer; len 0: there is none to be shown. */
 void shm_put_staple(struct shm *s, unsigned i, const struct shm_answer *a);
@@ -277,6 +270,14 @@ void shm_put_staple(struct shm *s, unsigned i, const struct shm_answer *a);
 bool shm_get_staple(const struct shm *s, unsigned i, struct shm_answer *out);
 /* Master: those of certificates that both have. */
 void shm_carry_staples(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
+
+/* ---- older generations beside us (shm_past.c; a worker) ---- */
+/* Before privileges go: from here on shm_active() counts what is under way there on the same servers, too. Without memory for it,
+ * or past SHM_PAST of them, it does not. */
+void shm_add_past(struct shm *s, const struct conf *c, const struct shm *old, const struct conf *oc);
+uint32_t shm_past_active(const struct shm *s, unsigned cell);
+/* Lets go of those that have no worker any more that gives a sign of life; how many are left. */
+unsigned shm_past_left(struct shm *s, uint64_t now_ms);
 
 /* ---- from one configuration to the next (shm_carry.c; the master) ---- */
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */
