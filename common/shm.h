@@ -4,10 +4,10 @@
  * Three segments, each a memfd made by the master before it forks:
  *   HEALTH  one cell per server, written by the checker (health, address) alone;
  *           mapped read-only by workers.
- *   ROWS    one page-aligned row per process slot (the workers', then the
- *           checker's), written by that process alone; everybody else reads. The
- *           master zeroes a dead one's row after folding its counters into the
- *           base row.
+ *   ROWS    one page-aligned row per process slot (the workers', the checker's,
+ *           the admin process's), written by that process alone; everybody else
+ *           reads. The master zeroes a dead one's row after folding its counters
+ *           into the base row. Behind them what the master itself tells.
  *   SHARED  words that several update by compare-and-swap: ejection marks,
  *           virtual times of the schedulers, retry budgets. Any value ever stored is valid.
  * No pointers, no locks, no growth. A process killed at any instruction leaves
@@ -22,14 +22,19 @@
 #include <stdint.h>
 
 #include "common/addr.h"
+#include "common/meter.h"
 #include "common/reason.h"
 
 struct conf;
+struct conf_listen;
+struct conf_route;
 struct conf_server;
 struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
 #define SHM_NOTE 512
+#define SHM_TAKEN 8
+#define SHM_HISTORY 65536		/* of samples that admin processes hand on to each other */
 
 enum stat_id {
 #define STAT(id, name, prose) STAT_##id,
@@ -103,14 +108,29 @@ struct shm_row {
 	_Atomic int32_t pid;
 	uint32_t pad0;
 	_Atomic uint64_t fold;		/* base row only: see shm_reap_row() */
-	char pad1[40];
+	_Atomic uint64_t epoch;		/* base row only: raised whenever a base row was published */
+	_Atomic uint32_t taken[SHM_TAKEN];	/* base rows only: numbers of the generations whose counters are in it */
 	/* written by the worker */
 	_Atomic uint64_t beat_ms;	/* monotonic, stored each turn of the loop */
 	_Atomic uint64_t turns;
 	_Atomic uint64_t stats[STAT__N];
 	_Atomic uint64_t reasons[REASON__N];
 	char note[SHM_NOTE];		/* crash note, NUL-terminated by the master before use */
-	/* then: struct shm_use[ncells], then uint32 queued[nupstreams]; see shm_use(), shm_queued() */
+	/* then: struct shm_use[ncells], uint32 queued[nupstreams], uint32 open[nlistens]: see shm_use(), shm_queued(),
+	 * shm_open_conns(); then counters: see meter.h */
+};
+
+/* What the master tells, in the memory of each generation. The master is the only writer. */
+struct shm_master {
+	_Atomic uint32_t state;		/* enum master_state as a number: 1 is running, more is an end */
+	_Atomic uint32_t generation;	/* the one in force */
+	_Atomic uint32_t generations;	/* that still have processes */
+	_Atomic int32_t pid;
+	_Atomic uint64_t begun_ms;	/* wall clock */
+	_Atomic uint64_t reloads, reloads_failed;
+	_Atomic uint64_t reloaded_ms, reload_failed_ms;	/* wall clock, of the last ones; 0: never */
+	_Atomic uint64_t worker_restarts, other_restarts;	/* deaths that nobody asked for */
+	_Atomic uint64_t lost_conns, lost_requests;	/* of old generations that were ended */
 };
 
 /* ---- SHARED: several writers, compare-and-swap ---- */
@@ -127,21 +147,24 @@ struct shm_upstream {
 	_Atomic uint64_t spare[5];
 };
 
-/* held:2 | has_weight:1 | unused | weight:16 at 16. 0: as configured. */
+/* held:2 | has_weight:1 | unused | weight:16 at 16 | since_s:32 at 32. 0: as configured. */
 enum shm_held { HELD_NO, HELD_DRAIN, HELD_DOWN };
 struct shm_admin {
 	enum shm_held held;
 	bool has_weight;
 	unsigned weight;
+	uint32_t since_s;		/* that it is held or not; monotonic seconds, 0: not known */
 };
 static inline uint64_t shm_admin_word(struct shm_admin a)
 {
-	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16;
+	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16 |
+	       (uint64_t)a.since_s << 32;
 }
 static inline struct shm_admin shm_admin(uint64_t word)
 {
 	return (struct shm_admin){ .held = (word & 3) <= HELD_DOWN ? (enum shm_held)(word & 3) : HELD_NO,
-				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff) };
+				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff),
+				   .since_s = (uint32_t)(word >> 32) };
 }
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
@@ -150,27 +173,36 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeo
 /* What a process holds of it; not itself in shared memory. */
 struct shm {
 	uint32_t magic;
-	unsigned nslots;		/* rows of processes: the workers' and, last, the checker's */
-	unsigned ncells, nupstreams;
+	unsigned nslots;		/* rows of processes: the workers', the checker's, the admin process's if there is one */
+	unsigned ncells, nupstreams, nservers, nroutes, nseries, nlistens;
 	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
 	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_health *health;
-	char *rows;			/* row 0 first; behind the last, two copies of the base row of folded counters */
+	char *rows;			/* row 0 first; then two copies of the base row of folded counters; then struct shm_master */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
 };
 
+struct shm_size {
+	unsigned nslots, ncells, nupstreams, nservers, nroutes, nseries, nlistens;
+};
+struct shm_size shm_size_of(const struct conf *c, unsigned nslots);
 /* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
- * not inherited, a child has none until it became something. nslots: one for each worker and one for the checker. */
-bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams);
+ * not inherited, a child has none until it became something. nslots: one for each process. */
+bool shm_init(struct shm *s, const struct shm_size *size);
 /* The first state of every server cell: up, or waiting to be looked up. Called by the master before it forks. */
 void shm_init_health(struct shm *s, const struct conf *c);
-/* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: the last row,
- * HEALTH and SHARED), closes the descriptors. False with errno: the child must exit. */
+/* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: own row,
+ * HEALTH and SHARED; admin: own row), closes the descriptors. False with errno: the child must exit. */
 bool shm_become_worker(struct shm *s, unsigned slot);
-bool shm_become_checker(struct shm *s);
+bool shm_become_checker(struct shm *s, unsigned slot);
+bool shm_become_admin(struct shm *s, unsigned slot);
+/* The admin process, of an older generation: everything to read. */
+bool shm_become_reader(struct shm *s);
 void shm_fini(struct shm *s);
+/* Memory that can neither grow nor shrink, that other users cannot open; a descriptor, or -1 with errno. */
+int shm_make(const char *name, size_t size);
 
 /* slot nslots: the base row. */
 struct shm_row *shm_row(const struct shm *s, unsigned slot);
@@ -180,6 +212,8 @@ static inline struct shm_row *shm_own(const struct shm *s)
 }
 struct shm_use *shm_use(const struct shm *s, unsigned slot);		/* array of ncells */
 _Atomic uint32_t *shm_queued(const struct shm *s, unsigned slot);	/* array of nupstreams */
+_Atomic uint32_t *shm_open_conns(const struct shm *s, unsigned slot);	/* array of nlistens */
+struct shm_master *shm_master(const struct shm *s);
 
 /* Master: folds the row's counters into the base row, zeroes what the worker wrote but its note, raises gen, frees the row. The
  * process must be reaped. May be called again at any time, also by a master that took over from one that died within. */
@@ -192,6 +226,24 @@ uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live
 uint64_t shm_requests(const struct shm *s, unsigned cell);
 uint64_t shm_fails(const struct shm *s, unsigned cell);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
+uint32_t shm_open_len(const struct shm *s, unsigned listen);
+/* Of the counter that lies there in every row; see meter.h and shm_stat_at(). */
+uint64_t shm_sum(const struct shm *s, size_t at);
+size_t shm_stat_at(enum stat_id id);
+size_t shm_reason_at(enum reason r);
+size_t shm_requests_at(const struct shm *s, unsigned cell);
+size_t shm_fails_at(const struct shm *s, unsigned cell);
+/* Changes whenever what sums are made of was moved from one row, or one generation, to another. */
+struct shm_version {
+	uint64_t epoch, fold;
+};
+struct shm_version shm_version(const struct shm *s);
+static inline bool shm_same_version(struct shm_version a, struct shm_version b)
+{
+	return a.epoch == b.epoch && a.fold == b.fold;
+}
+/* Are the counters of that generation in this base row? */
+bool shm_has_taken(const struct shm *s, unsigned generation);
 
 /* Single-writer updates of the own row: relaxed load and store, no locked instruction. */
 static inline void shm_count(struct shm *s, enum stat_id id, uint64_t n)
@@ -227,10 +279,16 @@ bool shm_get_addr(const struct shm_health *h, struct addr *out);
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */
 int shm_find_cell(const struct conf *in, const struct conf_upstream *u, const struct conf_server *s);
 int shm_find_upstream(const struct conf *in, const struct conf_upstream *u);
+int shm_find_listen(const struct conf *in, const struct conf_listen *l);
+const struct conf_route *shm_find_route(const struct conf *in, const struct conf_route *r);
+/* The number of what route r counts for that server; -1: none. */
+int shm_find_series(const struct conf_route *r, const struct conf_upstream *u, const struct conf_server *s);
 /* Health, ejection marks, virtual times, latencies and retry budgets; before the first child of `to` is forked. */
 void shm_carry(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
-/* Adds the counters of `from`, whose rows are all reaped, to the base row of `to`. Once. */
-void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
+/* Adds the counters of `from`, generation `number`, whose rows are all reaped, to the base row of `to`. Once; published by one
+ * store, so that who adds up generations counts them once. */
+void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc,
+		      unsigned number);
 
 /* Walks everything read-only and reports the first inconsistency (gauges of dead rows, states out of range); NULL when sound. */
 const char *shm_verify(const struct shm *s);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/obj.h"
@@ -50,13 +51,18 @@ struct crew *crew_new(struct master *m, struct conf *conf)
 	return w;
 }
 
+unsigned crew_slots(const struct conf *c)
+{
+	return c->workers + 1 + (c->admin.nbinds > 0);
+}
+
 bool crew_open(struct crew *w, const struct crew *from)
 {
 	const struct conf *c = w->conf;
+	const struct shm_size size = shm_size_of(c, crew_slots(c));
 
 	OBJ_CHECK(w, CREW_MAGIC);
-	/* One row more than workers: the checker's. */
-	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams)) {
+	if (!shm_init(&w->shm, &size)) {
 		w->shm.magic = 0;
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
@@ -127,6 +133,14 @@ void crew_drain(struct master *m, struct crew *w)
 	}
 }
 
+void crew_drain_admin(struct master *m, struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].role == PROCESS_ADMIN)
+			child_drain(m, &w->children[i], 0);
+	}
+}
+
 /* What goes with its workers; they are told, not asked, so that these are the numbers of a moment ago. */
 static void count_losses(struct master *m, const struct crew *w)
 {
@@ -157,7 +171,7 @@ static void bury(struct master *m, struct crew **at)
 
 	*at = w->next;
 	if (w->shm.magic == SHM_MAGIC && !w->failed) {
-		shm_carry_counts(&m->crew->shm, m->crew->conf, &w->shm, w->conf);
+		shm_carry_counts(&m->crew->shm, m->crew->conf, &w->shm, w->conf, w->number);
 		log_info("Generation %u has ended", w->number);
 	}
 	crew_free(w);
@@ -177,6 +191,35 @@ void crews_tend(struct master *m)
 			bury(m, at);
 		else
 			at = &w->next;
+	}
+}
+
+/* ---- what is told ---- */
+
+static void tell(struct shm_master *to, const struct master *m)
+{
+	const struct reload *r = &m->reload;
+
+	atomic_store(&to->state, (uint32_t)m->state);
+	atomic_store(&to->generation, m->crew->number);
+	atomic_store(&to->generations, crews_old(m) + 1);
+	atomic_store(&to->pid, getpid());
+	atomic_store(&to->begun_ms, m->begun_wall_ms);
+	atomic_store(&to->reloads, r->good);
+	atomic_store(&to->reloads_failed, r->bad);
+	atomic_store(&to->reloaded_ms, r->good_ms);
+	atomic_store(&to->reload_failed_ms, r->bad_ms);
+	atomic_store(&to->worker_restarts, m->worker_restarts);
+	atomic_store(&to->other_restarts, m->other_restarts);
+	atomic_store(&to->lost_conns, m->lost_conns);
+	atomic_store(&to->lost_requests, m->lost_requests);
+}
+
+void crews_publish(struct master *m)
+{
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		if (w->shm.magic == SHM_MAGIC)
+			tell(shm_master(&w->shm), m);
 	}
 }
 

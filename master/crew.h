@@ -44,7 +44,7 @@ struct crew {
 	bool failed;			/* never came into force */
 	struct shm shm;			/* magic 0: none yet */
 	struct priv priv;
-	struct child *children;		/* conf->workers workers, then the checker */
+	struct child *children;		/* conf->workers workers, the checker, and the admin process where there are pages */
 	unsigned nchildren;
 	int *wake_fds;			/* one event counter per child */
 };
@@ -61,10 +61,16 @@ void crew_free(struct crew *w);
 bool crew_is_ready(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
+void crew_drain_admin(struct master *m, struct crew *w);
 /* Its processes go now. What an old one loses by that is counted and logged. */
 void crew_end(struct master *m, struct crew *w);
 unsigned crew_processes(const struct crew *w);
 unsigned crews_old(const struct master *m);
+
+/* How many processes a configuration takes. */
+unsigned crew_slots(const struct conf *c);
+/* What the master tells the admin processes. */
+void crews_publish(struct master *m);
 
 /* Makes it so: checkers of old crews go with the last worker; crews without processes hand on their counters and are freed. */
 void crews_tend(struct master *m);

@@ -20,6 +20,7 @@
 struct slot_group {			/* one address */
 	struct addr addr;		/* what is bound; a path is our own copy */
 	bool v6only;
+	bool single;			/* one socket, of [admin] */
 	bool fenceable;			/* position in the kernel's group is the slot: see listen.c */
 	bool broken;			/* the kernel refused a fence, and that was said */
 	unsigned n;			/* slots that are open */

@@ -286,6 +286,7 @@ static void take_turn(struct master *m, struct polled *p)
 	move_on(m);
 	reload_tend(m);
 	crews_tend(m);
+	crews_publish(m);
 	children_tend(m);
 }
 
@@ -307,11 +308,13 @@ int master_run(struct conf *c, int ready_fd)
 	struct master m = {
 		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .ready_fd = ready_fd, .daemon = ready_fd >= 0,
 		.signal_fd = -1,
+		.history_fd = -1,
 		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .reload = { .pipe = -1 },
 	};
 	int status = EXIT_CANNOT_START;
 
 	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
+	m.begun_wall_ms = clock_wall_ms();
 	m.conf_file = m.daemon ? c->path : c->file;
 	m.crew = crew_new(&m, c);
 	title_set("weir: master");

@@ -40,6 +40,7 @@ struct reload {
 	size_t have;
 	struct crew *next;		/* being made */
 	unsigned good, bad;		/* how many there were */
+	uint64_t good_ms, bad_ms;	/* wall clock, of the last */
 };
 
 /* Asks for a reload; the ticket. */

@@ -126,6 +126,8 @@ bool start_open(struct master *m)
 	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
 	slots_firm(&m->slots, w->conf);
+	/* Without it charts begin anew with each generation; no more than that. */
+	m->history_fd = shm_make("weir-history", SHM_HISTORY);
 	if (!crew_open(w, NULL))
 		return false;
 	priv_trim_master(&w->priv);
@@ -172,6 +174,9 @@ void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
 	ctl_server_stop(&m->ctl);
+	if (m->history_fd >= 0)
+		close(m->history_fd);
+	m->history_fd = -1;
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
 	log_set_fd(-1, false);

@@ -15,6 +15,7 @@
 #include "common/panic.h"
 #include "worker/exchange/alog.h"
 #include "worker/exchange/client.h"
+#include "worker/exchange/count.h"
 #include "worker/exchange/fault.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
@@ -127,16 +128,6 @@ static void exchange_bury(struct grave *g)
 	slab_put(&e->exchanges, x);
 }
 
-static void count_end(struct exchange *x)
-{
-	struct shm *shm = x->env->shm;
-
-	if (x->status >= 100 && x->status < 600)
-		shm_count(shm, (enum stat_id)(STAT_STATUS_1XX + x->status / 100 - 1), 1);
-	shm_count_reason(shm, x->reason);
-	shm_gauge(shm, STAT_ACTIVE_EXCHANGES, -1);
-}
-
 static void cancel_handler(struct exchange *x)
 {
 	const struct handler *h = x->handler;
@@ -156,7 +147,7 @@ static void exchange_end(struct exchange *x)
 	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
-	count_end(x);
+	count_exchange(x);
 	x->side->done(x);
 	panic_note()->exchange = 0;
 	loop_bury(x->env->loop, &x->grave, exchange_bury);

@@ -166,6 +166,7 @@ static void try_begin(struct proxy *p, struct server *s)
 		return;
 	}
 	x->server = s->name;
+	x->to = s->conf;
 	x->tries++;
 	p->try_us = x->env->loop->now_us;
 	p->up = up_open(&x->env->pool, s, reuse, &proxy_up_ops, p, &times, p->hello.n ? &p->hello : NULL);
@@ -306,6 +307,7 @@ static void on_head(struct up *u)
 	x->header_us = l->now_us - x->t_start_us;
 	health_report(p->server, true, l->now_ms);
 	health_latency(p->server, l->now_us - p->try_us, l->now_us);
+	meter_observe(&server_meter(p->server)->first_byte, l->now_us - p->try_us);
 	pick_tried(&p->ask, p->server);
 	if (proxy_retry_status(p, x->resp.status) || intercept(p, x->resp.status))
 		return;

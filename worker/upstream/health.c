@@ -42,26 +42,35 @@ static _Atomic uint64_t *word_of(const struct server *s)
 	return &s->group->all->shm->servers[s->cell].eject;
 }
 
-static uint64_t ejection_ms(const struct group *g, unsigned level)
+static uint64_t ejection_ms(const struct conf_upstream *u, unsigned level)
 {
-	uint64_t first = (uint64_t)g->conf->fail_timeout;
+	uint64_t first = (uint64_t)u->fail_timeout;
 	uint64_t most = first > HEALTH_EJECT_MAX_MS ? first : HEALTH_EJECT_MAX_MS;
 
 	return level < 20 && first << level < most ? first << level : most;
 }
 
 /* The checker took it down and found it well again after the ejection began: it knows better. */
-static bool checked_since(const struct server *s, struct mark m)
+static bool checked_since(const struct conf_upstream *u, uint64_t word, struct mark m)
 {
-	uint64_t word = shm_health_word(s->group->all->shm, s->cell);
-
 	return health_why_of(word) == HEALTH_WHY_CHECK && m.level > 0 &&
-	       health_since_of(word) + ejection_ms(s->group, m.level - 1) > m.stamp;
+	       health_since_of(word) + ejection_ms(u, m.level - 1) > m.stamp;
 }
 
 static bool ejected_now(const struct server *s, struct mark m, uint64_t now_ms)
 {
-	return m.ejected && now_ms < m.stamp && !checked_since(s, m);
+	return m.ejected && now_ms < m.stamp &&
+	       !checked_since(s->group->conf, shm_health_word(s->group->all->shm, s->cell), m);
+}
+
+uint64_t health_ejected_until(const struct conf_upstream *u, uint64_t eject, uint64_t health, uint64_t now_ms,
+			      uint64_t *since_ms)
+{
+	struct mark m = unpack(eject);
+	uint64_t length = m.level > 0 ? ejection_ms(u, m.level - 1) : 0;
+
+	*since_ms = m.stamp > length ? m.stamp - length : 0;
+	return m.ejected && now_ms < m.stamp && !checked_since(u, health, m) ? m.stamp : 0;
 }
 
 bool health_ejected(const struct server *s, uint64_t now_ms)
@@ -187,9 +196,10 @@ static void report_bad(struct server *s, uint64_t now_ms)
 		if (m.fails < most)
 			return;
 	}
-	uint64_t length = ejection_ms(s->group, m.level);
+	uint64_t length = ejection_ms(s->group->conf, m.level);
 	if (!eject(s, was, now_ms, length))
 		return;
+	meter_add(&server_meter(s)->ejections, 1);
 	say_ejected(s, length, m.ejected ? 1 : m.fails);
 	group_recheck(s->group);
 }

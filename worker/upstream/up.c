@@ -148,6 +148,7 @@ static void up_connected(struct up *u)
 	}
 	u->server->tls_said = false;
 	u->connect_us = u->pool->loop->now_us - u->start_us;
+	meter_observe(&server_meter(u->server)->connect, u->connect_us);
 	up_set_state(u, UP_BUSY);
 	up_set_deadline(u);
 }
@@ -235,8 +236,10 @@ static struct up *up_connect(struct pool *p, struct server *s, const struct span
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (done && s->group->tls == NULL)
+	if (done && s->group->tls == NULL) {
 		u->conn.can_write = true;
+		meter_observe(&server_meter(s)->connect, 0);
+	}
 	shm_count(p->shm, STAT_UP_CONNS, 1);
 	return u;
 }
