@@ -61,7 +61,7 @@ static const char style[] =
 	"display:grid;grid-template-columns:repeat(4,1fr);padding:.4rem .7rem;gap:.1rem .6rem}td{padding:0;"
 	"display:block}td.name,td[data-l=state],td[data-l=to]{grid-column:1/-1}.n{text-align:left}td.n::before{"
 	"content:attr(data-l) ' ';color:var(--dim);font-size:.86em}td[colspan]{display:none}section{"
-	"margin-top:.6rem}.tile h3 span{display:none}svg{height:2.6rem}}";
+	"margin-top:.6rem}.tile h3 span{display:none}.tile p small{display:block}svg{height:2.6rem}}";
 
 /* ---- headline ---- */
 
