@@ -30,6 +30,7 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_STOP:
 	case IPC_LOST_SYSLOG:
 	case IPC_GO:
+	case IPC_AWAY:
 		return nfds == 0;
 	case IPC_LOG:
 		return nfds == 1;

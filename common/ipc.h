@@ -19,7 +19,8 @@ enum ipc_kind {
 	IPC_STOP,			/* master: exit now */
 	IPC_LOG,			/* master: one descriptor: the reopened log of conf->logs[arg]; takes the old one's place */
 	IPC_LOST_SYSLOG,		/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
-	IPC_GO				/* master: your generation is in force: begin to accept */
+	IPC_GO,				/* master: your generation is in force: begin to accept */
+	IPC_AWAY			/* child: it drains, and accepts nothing more */
 };
 
 struct ipc_msg {

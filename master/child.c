@@ -138,6 +138,7 @@ static void spawn(struct master *m, struct child *c)
 	c->gen++;
 	c->pid = 0;
 	c->told = c->crew == m->crew;
+	c->away = false;
 	prepare_row(c);
 	ticket_advance(&m->tickets, m->now_ms);
 	pid_t pid = fork();
@@ -287,6 +288,9 @@ static void on_message(struct master *m, struct child *c, const struct ipc_msg *
 	switch (msg->kind) {
 	case IPC_READY:
 		on_ready(m, c);
+		return;
+	case IPC_AWAY:
+		c->away = true;
 		return;
 	case IPC_LOST_SYSLOG:
 		logs_reconnect(m, true);

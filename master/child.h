@@ -41,6 +41,7 @@ struct child {
 	int control;			/* -1: none, or closed by the other side */
 	uint32_t gen;			/* raised at each start; the master's own copy is the one that counts */
 	bool told;			/* that it may accept */
+	bool away;			/* it said that it accepts nothing more */
 	unsigned restarts;		/* deaths nobody asked for */
 	unsigned quick_deaths;		/* in a row */
 	uint64_t born_ms, ready_ms;	/* of this process; ready_ms 0: not yet */

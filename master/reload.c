@@ -308,7 +308,6 @@ static void commit(struct master *m)
 {
 	struct reload *r = &m->reload;
 	struct crew *old = m->crew, *w = r->next;
-	char text[256];
 
 	r->next = NULL;
 	m->crew = w;
@@ -320,10 +319,37 @@ static void commit(struct master *m)
 	crew_drain(m, old);
 	slots_firm(&m->slots, w->conf);
 	logs_use(w->conf);
-	snprintf(text, sizeof(text), "generation %u serves with %u workers, generation %u drains", w->number,
-		 w->conf->workers, old->number);
-	log_notice("Reloaded: %s", text);
-	snprintf(text + strlen(text), sizeof(text) - strlen(text), "\n");
+	log_notice("Reloaded: generation %u serves with %u workers, generation %u drains", w->number, w->conf->workers,
+		   old->number);
+	r->last = old->number;
+	r->began_ms = m->now_ms;
+	r->state = RELOAD_HANDING;
+}
+
+/* Some worker of the last generation may still take a client. */
+static bool last_accepts(const struct master *m)
+{
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; w->number == m->reload.last && i < w->nchildren; i++) {
+			const struct child *c = &w->children[i];
+
+			if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Whoever asked is answered when every new client meets the new configuration. */
+static void look_at_last(struct master *m)
+{
+	const struct crew *w = m->crew;
+	char text[256];
+
+	if (last_accepts(m) && m->now_ms < m->reload.began_ms + RELOAD_HAND_MS)
+		return;
+	snprintf(text, sizeof(text), "generation %u serves with %u workers, generation %u drains\n", w->number,
+		 w->conf->workers, m->reload.last);
 	finish(m, true, text);
 }
 
@@ -415,6 +441,9 @@ void reload_tend(struct master *m)
 	case RELOAD_STARTING:
 		look_at_crew(m);
 		return;
+	case RELOAD_HANDING:
+		look_at_last(m);
+		return;
 	}
 }
 
@@ -431,6 +460,8 @@ uint64_t reload_next(const struct master *m)
 		return r->dead ? 0 : r->began_ms + RELOAD_CHECK_MS;
 	case RELOAD_STARTING:
 		return r->began_ms + RELOAD_START_MS;
+	case RELOAD_HANDING:
+		return last_accepts(m) ? r->began_ms + RELOAD_HAND_MS : 0;
 	}
 	return UINT64_MAX;
 }

@@ -19,12 +19,14 @@ struct master;
 
 #define RELOAD_CHECK_MS 20000		/* for the configuration to be read by the trial process */
 #define RELOAD_START_MS 20000		/* for all new processes to be ready */
+#define RELOAD_HAND_MS 2000		/* for the old ones to say that they accept nothing more; a stopped one never does */
 #define RELOAD_TEXT 16384		/* of what is wrong, that is kept for whoever asked */
 
 enum reload_state {
 	RELOAD_NONE,
 	RELOAD_CHECKING,		/* a trial process reads the configuration */
-	RELOAD_STARTING			/* the new crew gets ready */
+	RELOAD_STARTING,		/* the new crew gets ready */
+	RELOAD_HANDING			/* it serves; the old one lets go of the listeners */
 };
 
 struct reload {
@@ -39,6 +41,7 @@ struct reload {
 	char *text;			/* that, NUL-terminated; of the size RELOAD_TEXT once it is there */
 	size_t have;
 	struct crew *next;		/* being made */
+	unsigned last;			/* RELOAD_HANDING: number of the crew that it took over from */
 	unsigned good, bad;		/* how many there were */
 	uint64_t good_ms, bad_ms;	/* wall clock, of the last */
 };

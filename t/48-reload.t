@@ -202,7 +202,7 @@ def drains(t):
             until('the origin was asked', lambda: sum(m.target == '/slow/25000' for m in one.requests) == len(clients))
             reload(weir)
         now = status(weir)
-        equal(len([g for g in now['generations'] if g['state'] == 'draining']), 2, 'old generations')
+        equal([g['state'] for g in now['generations'] if g['state'] == 'draining'], ['draining'] * 2, 'old generations')
         equal((now['lost_connections'], now['lost_requests']), (1, 1), 'lost clients and requests')
         contains(weir.errors(), 'because 2 old ones are the most', 'error log')
         weir.stop()

@@ -158,6 +158,7 @@ static void worker_drain(struct worker *w, uint64_t ms, uint64_t grace_ms)
 	w->env.draining = true;
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		acceptor_close(&w->acceptors[i]);
+	ipc_send(w->process->control, IPC_AWAY, atomic_load(&shm_own(&w->process->shm)->gen), 0, -1);
 	down_drain(&w->down, ms && ms < grace_ms ? ms : grace_ms);
 	if (ms)
 		timer_set(&w->loop.wheel, &w->drain_end, w->loop.now_ms + ms);
