@@ -326,14 +326,14 @@ static void commit(struct master *m)
 	r->state = RELOAD_HANDING;
 }
 
-/* Some worker of the last generation may still take a client. */
+/* Some process of the last generation may still take a client. */
 static bool last_accepts(const struct master *m)
 {
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
 		for (unsigned i = 0; w->number == m->reload.last && i < w->nchildren; i++) {
 			const struct child *c = &w->children[i];
 
-			if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+			if (c->role != PROCESS_CHECKER && c->pid > 0 && !c->away)
 				return true;
 		}
 	}

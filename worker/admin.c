@@ -122,6 +122,7 @@ static void drain(struct admin *a)
 		acceptor_stop(&a->acceptors[i]);
 		close(a->acceptors[i].fd);
 	}
+	ipc_send(a->process->control, IPC_AWAY, atomic_load(&shm_own(&a->process->shm)->gen), 0, -1);
 	timer_set(&a->loop.wheel, &a->leave, a->loop.now_ms + LEAVE_MS);
 	if (a->web.nconns == 0)
 		a->loop.stop = true;
