@@ -205,6 +205,8 @@ static void add_target(struct load *ld, struct conf_route *r, const struct conf_
 		if (r->targets[i].upstream == u)
 			return;
 	}
+	if (ld->conf->nseries + u->nservers > CONF_SERIES_MAX)
+		return;			/* its requests count for the route alone */
 	r->targets[r->ntargets++] = (struct conf_target){ u, ld->conf->nseries };
 	ld->conf->nseries += u->nservers;
 }

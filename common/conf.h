@@ -268,7 +268,7 @@ struct conf_route {
 	const struct tmpl *split_by;	/* NULL: at random */
 	uint16_t status;		/* respond, redirect */
 	const struct tmpl *text;	/* respond: NULL when no text; redirect: the URL */
-	struct conf_target *targets;	/* of the splits and the fallback, each upstream once */
+	struct conf_target *targets;	/* of the splits and the fallback, each upstream once, while there are not too many */
 	unsigned ntargets;
 	unsigned series;		/* counts what no server answered; see meter.h */
 

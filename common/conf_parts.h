@@ -23,6 +23,7 @@
 #define CONF_UNIX_MAX 107		/* bytes of a socket path */
 #define CONF_NAME_MAX 40
 #define CONF_MEMORY_MAX (512u << 20)	/* of a configuration read in */
+#define CONF_SERIES_MAX (1u << 17)	/* pairs of route and server that are counted: 8 MiB for each process */
 
 /* ---- the table ---- */
 enum opt_type {

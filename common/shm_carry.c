@@ -167,11 +167,14 @@ static void add_use(struct shm_row *to, unsigned cell, const struct shm *from, u
 	add(&use->fails, shm_fails(from, old));
 }
 
-/* n bytes of counters at `at` in the rows of `to`, and at `old` in those of `from`. */
+/* n bytes of counters at `at` in the rows of `to`, and at `old` in those of `from`: all that was counted there is in its base
+ * row by now. */
 static void add_meters(struct shm_row *to, size_t at, const struct shm *from, size_t old, size_t n)
 {
+	const char *base = (const char *)shm_base(from, shm_fold(from)) + old;
+
 	for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
-		uint64_t v = shm_sum(from, old + i);
+		uint64_t v = atomic_load_explicit((const _Atomic uint64_t *)(const void *)(base + i), memory_order_relaxed);
 
 		if (v != 0)
 			add(meter_in(to, at + i), v);
