@@ -185,7 +185,8 @@ class Scraper:
 
 
 def reloads(t):
-    weir = start(APP % 2, 'reloads', one=Origin('one'), two=Origin('two'))
+    gate = Gate(only=lambda message: message.target == '/held')
+    weir = start(APP % 2, 'reloads', one=Origin('one', handler=gate), two=Origin('two', handler=gate))
     weir.expect_deaths = True
     with t.case('ten reloads under load: no scrape and no request is lost, no counter goes back, and the end is exact'):
         scraper, load = Scraper(weir), Load(weir.port, '/x', connections=4).start()
@@ -215,10 +216,12 @@ def reloads(t):
         equal(len([p for p in children(weir.pid) if title(p).startswith('weir: admin')]), 1, 'admin processes')
     with t.case('an old generation under way counts on'):
         client = Client(weir.port)
-        client.ask('GET', '/slow/1500')
+        client.ask('GET', '/held')
         until('it is under way', lambda: scrape(weir).sum('weir_server_active_requests') == 1)
+        gate.wait_held(1)
         weirctl(weir, 'reload')
         equal(scrape(weir).sum('weir_server_active_requests'), 1, 'active after the reload')
+        gate.release()
         equal(client.read().status, 200, 'status')
         until('it is counted', lambda: scrape(weir).sum(ROUTE, route='app') == load.ok + 1)
     with t.case('a bad reload is counted, too'):
@@ -240,9 +243,31 @@ def reloads(t):
     weir.stop()
 
 
+def deaths(t):
+    weir = start(APP % 2, 'deaths', one=Origin('one'), two=Origin('two'))
+    with t.case('workers are killed one after the other under load: no counter goes back, none counts twice'):
+        scraper, load = Scraper(weir), Load(weir.port, '/x', connections=4).start()
+        kills = 4
+        for n in range(kills):
+            goal = load.ok + 60
+            until('60 more are served', lambda: load.ok >= goal, 20)
+            weir.wait_respawn(weir.kill_worker(n % 2), 20)
+        load.stop()
+        scraper.stop()
+        wait_idle(weir)
+        now = scrape(weir)
+        # What was under way on a connection when its worker died may have been counted or not, answered or not.
+        counted = now.sum(ROUTE, route='app')
+        between(counted, load.ok - 4 * kills, load.ok + load.lost + 4 * kills, 'counted, of %r' % load)
+        equal(now.get('weir_request_duration_seconds_count', route='app'), counted, 'observations')
+        equal(now.get('weir_restarts_total', process='worker'), kills, 'restarts')
+        equal(now.sum('weir_server_active_requests'), 0, 'active')
+    weir.stop()
+
+
 def hangs(t):
-    slow = Origin('one')
-    weir = start(APP % 2, 'hangs', one=slow, two=Origin('two'))
+    gate = Gate(only=lambda message: message.target == '/held')
+    weir = start(APP % 2, 'hangs', one=Origin('one', handler=gate), two=Origin('two', handler=gate))
     with t.case('while every worker is stopped a scrape is answered'):
         pids = weir.worker_pids()
         weir.expect_deaths = True
@@ -264,10 +289,12 @@ def hangs(t):
     with t.case('/healthz says 503 as soon as weir drains'):
         equal((page(weir, '/healthz').status, page(weir, '/healthz').text), (200, 'ok\n'), 'healthz')
         client = Client(weir.port)
-        client.ask('GET', '/slow/3000')
+        client.ask('GET', '/held')
         until('it is under way', lambda: scrape(weir).sum('weir_server_active_requests') == 1)
+        gate.wait_held(1)
         os.kill(weir.pid, signal.SIGQUIT)
         until('healthz says so', lambda: (page(weir, '/healthz').status, page(weir, '/healthz').text) == (503, 'draining\n'))
+        gate.release()
         equal(client.read().status, 200, 'status of what was under way')
         equal(weir.wait(15), 0, 'exit status')
         weir.stopped = True
@@ -419,6 +446,7 @@ def many(t):
 with Story('metrics', deadline=280) as t:
     counted(t)
     reloads(t)
+    deaths(t)
     hangs(t)
     hostile(t)
     doors(t)

@@ -23,6 +23,7 @@
 
 #define ADMIN_MAGIC 0xad3190e5u
 #define LEAVE_MS 10000			/* for answers under way when it drains */
+#define STOP_MS 1000			/* and when it is told to go */
 
 struct admin {
 	uint32_t magic;
@@ -128,6 +129,14 @@ static void drain(struct admin *a)
 		a->loop.stop = true;
 }
 
+/* The last worker of an old generation is gone, or weir ends: an answer under way has a moment more, within what the master's
+ * patience lasts. */
+static void stop(struct admin *a)
+{
+	drain(a);
+	timer_set(&a->loop.wheel, &a->leave, a->loop.now_ms + STOP_MS);
+}
+
 /* ---- the master ---- */
 
 static void take_log(struct admin *a, uint64_t id, int fd)
@@ -149,7 +158,7 @@ static void take_log(struct admin *a, uint64_t id, int fd)
 static void on_message(struct admin *a, const struct ipc_msg *m, int fd)
 {
 	if (m->kind == IPC_STOP)
-		a->loop.stop = true;
+		stop(a);
 	if (m->kind == IPC_DRAIN)
 		drain(a);
 	if (m->kind == IPC_GO && a->acceptors == NULL && !a->web.draining)
