@@ -244,6 +244,12 @@ void cert_free(struct cert *c)
 	free(c);
 }
 
+struct span cert_name(const struct cert *c)
+{
+	OBJ_CHECK(c, CERT_MAGIC);
+	return c->nnames > 0 ? c->names[0] : SPAN("");
+}
+
 int64_t cert_days_left(const struct cert *c, int64_t now)
 {
 	return (c->not_after - now) / 86400;

@@ -19,6 +19,7 @@
 #define CERT_MAGIC 0xce47ce01u
 #define CERT_CA_MAGIC 0xce47ca02u
 #define CERT_DIGEST 32
+#define CERT_EXPIRY_DAYS 14		/* before its end that warnings begin: renewals come at 30 */
 
 /* A client picks among those of one name by what it can verify. */
 enum cert_kind { CERT_RSA, CERT_EC, CERT_OTHER, CERT_KINDS };
@@ -58,6 +59,15 @@ void cert_free(struct cert *c);
 /* Authorities to trust; path NULL: the system's. */
 struct cert_ca *cert_ca_load(struct arena *a, const char *path, const char **why);
 void cert_ca_free(struct cert_ca *ca);
+
+/* What a person calls it: its first name, often "*.x"; empty where it has none. */
+struct span cert_name(const struct cert *c);
+/*
+ * All certificates of a configuration, each file once however often it is named, in no order:
+ *	for (const struct cert *x = conf->certs; x != NULL; x = x->next)
+ * x->file is where it was read from, cert_name(x) what it is for, x->not_after when it ends (UNIX seconds). Client certificates
+ * that weir shows to servers are among them.
+ */
 
 /* Whole days until it ends at wall time `now` (seconds); negative: since it ended. */
 int64_t cert_days_left(const struct cert *c, int64_t now);

@@ -108,6 +108,7 @@ struct conf_listen {
 	unsigned ncerts;
 	bool sni_strict;
 	bool tls13_only;
+	struct span hsts;		/* value of Strict-Transport-Security; empty: not sent */
 	const char *ciphers, *suites;	/* up to TLS 1.2, of TLS 1.3; NULL: built-in */
 	const struct cert_ca *client_ca;
 	enum conf_verify client_verify;
@@ -343,6 +344,7 @@ struct conf {
 	enum log_level log_level;
 	int64_t max_connections;	/* per worker; 0: from the descriptor limit */
 	int64_t shutdown_timeout;
+	int64_t orphan_timeout;		/* 0: no limit */
 	struct addr *resolvers;		/* none: the system's */
 	unsigned nresolvers;
 

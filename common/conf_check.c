@@ -113,7 +113,7 @@ static const char *upstream_no_effect(const struct conf_upstream *u, enum opt_id
 static const char *listen_no_effect(const struct conf_listen *l, enum opt_id id)
 {
 	static const enum opt_id tls[] = { OPT_listen_certificate, OPT_listen_sni_strict, OPT_listen_tls_min,
-					   OPT_listen_tls_ciphers, OPT_listen_client_ca, OPT_listen_client_verify };
+					   OPT_listen_tls_ciphers, OPT_listen_client_ca, OPT_listen_client_verify, OPT_listen_hsts };
 
 	return !l->tls && one_of(id, tls, ARRAY_LEN(tls)) ? "this listener does not speak TLS" : NULL;
 }

@@ -15,7 +15,6 @@
 #include "common/cert.h"
 #include "common/conf_parts.h"
 
-#define EXPIRY_DAYS 14			/* before the end that a warning begins: renewals come at 30 */
 #define DIR_MAX 10000
 
 /* ---- certificates ---- */
@@ -29,7 +28,7 @@ static void check_dates(struct load *ld, const struct entry *e, const struct cer
 			  (long long)-days, days == -1 ? "" : "s");
 	else if (c->not_before > now)
 		conf_warn(ld, e, "the certificate in %s is not valid yet: clients will refuse it", c->file);
-	else if (days < EXPIRY_DAYS)
+	else if (days < CERT_EXPIRY_DAYS)
 		conf_warn(ld, e, "the certificate in %s expires in %lld day%s: renew it", c->file, (long long)days,
 			  days == 1 ? "" : "s");
 }
@@ -238,6 +237,35 @@ static void read_tls_min(const struct scope *sc, struct conf_listen *l)
 		conf_expected(sc->ld, e, "1.2 or 1.3", w, w->outside ? NULL : conf_nearest(w->s, words, ARRAY_LEN(words)));
 }
 
+/* The value of the header, ready made. */
+static struct span read_hsts(const struct scope *sc)
+{
+	const struct entry *e = conf_first(sc, OPT_listen_hsts);
+	bool subdomains = false, preload = false;
+	struct load *ld = sc->ld;
+	int64_t ms;
+
+	if (e == NULL || !conf_nwords(ld, e, 1, 3))
+		return SPAN("");
+	if (!conf_parse_number(OPT_TIME, e->words[0].s, &ms)) {
+		conf_expected(ld, e, "a time, say 365d", &e->words[0], NULL);
+		return SPAN("");
+	}
+	for (unsigned i = 1; i < e->nwords; i++) {
+		static const char *const words[] = { "subdomains", "preload" };
+		const struct word *w = &e->words[i];
+
+		if (span_eq(w->s, SPAN("subdomains")))
+			subdomains = true;
+		else if (span_eq(w->s, SPAN("preload")))
+			preload = true;
+		else
+			conf_expected(ld, e, "subdomains or preload", w, conf_nearest(w->s, words, ARRAY_LEN(words)));
+	}
+	return span_of(arena_printf(ld->arena, "max-age=%lld%s%s", (long long)(ms / 1000),
+				    subdomains ? "; includeSubDomains" : "", preload ? "; preload" : ""));
+}
+
 void conf_listen_tls(const struct scope *sc, struct conf_listen *l)
 {
 	l->certs = read_certs(sc, OPT_listen_certificate, &l->ncerts);
@@ -246,6 +274,7 @@ void conf_listen_tls(const struct scope *sc, struct conf_listen *l)
 		l->tls = conf_bool(sc, OPT_listen_tls);
 	l->sni_strict = conf_bool(sc, OPT_listen_sni_strict);
 	read_tls_min(sc, l);
+	l->hsts = read_hsts(sc);
 	read_ciphers(sc, l);
 	read_client_auth(sc, OPT_listen_client_ca, OPT_listen_client_verify, &l->client_ca, &l->client_verify);
 	if (l->tls && l->redirect_https != 0 && !sc->trial)

@@ -18,6 +18,7 @@ static const struct ctl_verb_def verbs[] = {
 	{ "servers", CTL_SERVERS, 0, 1, "--json", "servers [UPSTREAM] [--json]", "the servers and their health" },
 	{ "stop", CTL_STOP, 0, 0, "--now", "stop [--now]", "end what is under way, then stop; or stop at once" },
 	{ "reload", CTL_RELOAD, 0, 0, NULL, "reload", "read the configuration again; wait until it is in force" },
+	{ "upgrade", CTL_UPGRADE, 0, 0, NULL, "upgrade", "run the program's file anew in place; wait until it serves" },
 	{ "drain", CTL_DRAIN, 1, 1, NULL, "drain UPSTREAM/SERVER", "send a server no new requests" },
 	{ "ready", CTL_READY, 1, 1, NULL, "ready UPSTREAM/SERVER", "use a server again" },
 	{ "down", CTL_DOWN, 1, 1, NULL, "down UPSTREAM/SERVER", "use a server no more" },

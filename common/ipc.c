@@ -31,6 +31,14 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_LOST_SYSLOG:
 	case IPC_GO:
 	case IPC_AWAY:
+	case IPC_HEIR_HELLO:
+	case IPC_HEIR_READY:
+	case IPC_HEIR_GO:
+	case IPC_HEIR_SERVING:
+	case IPC_HEIR_LOGS:
+	case IPC_HEIR_END:
+	case IPC_HEIR_STOP:
+	case IPC_HEIR_GONE:
 		return nfds == 0;
 	case IPC_LOG:
 		return nfds == 1;

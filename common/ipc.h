@@ -1,5 +1,5 @@
 /*
- * ipc.h - the small fixed messages between master and children.
+ * ipc.h - the small fixed messages between master and children, and between masters.
  *
  * One struct ipc_msg per SOCK_SEQPACKET datagram, with descriptors as
  * SCM_RIGHTS where said. What is not exactly one known message is logged and
@@ -20,7 +20,17 @@ enum ipc_kind {
 	IPC_LOG,			/* master: one descriptor: the reopened log of conf->logs[arg]; takes the old one's place */
 	IPC_LOST_SYSLOG,		/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
 	IPC_GO,				/* master: your generation is in force: begin to accept */
-	IPC_AWAY			/* child: it drains, and accepts nothing more */
+	IPC_AWAY,			/* child: it drains, and accepts nothing more */
+
+	/* Between two masters in an upgrade (master/upgrade.h). Both may be of different versions: numbers never change. */
+	IPC_HEIR_HELLO = 64,		/* new: I am weir and can read what you left me; arg: ESTATE_VERSION */
+	IPC_HEIR_READY = 65,		/* new: all is open, every process is ready */
+	IPC_HEIR_GO = 66,		/* old: take over */
+	IPC_HEIR_SERVING = 67,		/* new: I serve, what was yours is mine */
+	IPC_HEIR_LOGS = 68,		/* new: open the logs anew */
+	IPC_HEIR_END = 69,		/* new: end generation arg now */
+	IPC_HEIR_STOP = 70,		/* new: end all of them now */
+	IPC_HEIR_GONE = 71		/* old: no process of generation arg is left */
 };
 
 struct ipc_msg {

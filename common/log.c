@@ -209,6 +209,12 @@ void log_tee(FILE *f)
 	the_log.tee = f;
 }
 
+void log_tell(const char *text)
+{
+	if (the_log.tee != NULL)
+		fprintf(the_log.tee, "%s\n", text);
+}
+
 void log_at(enum log_level lv, const char *fmt, ...)
 {
 	int saved = errno;

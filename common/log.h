@@ -34,6 +34,8 @@ int log_own_fd(void);
 bool log_enabled(enum log_level lv);
 /* The text of every line of level error goes there as well, a line each; NULL: no more. */
 void log_tee(FILE *f);
+/* A line for that alone. */
+void log_tell(const char *text);
 
 void log_at(enum log_level lv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

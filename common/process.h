@@ -31,6 +31,7 @@ struct process_past {
 struct process_listen {
 	unsigned bind;			/* conf_bind->id */
 	int fd;
+	bool shared;			/* all workers accept from it */
 };
 
 struct process {

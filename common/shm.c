@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -109,27 +110,36 @@ static bool map_shared(struct shm *s, int fd, bool write)
 	return true;
 }
 
+static bool keep_from_children(const struct shm *s)
+{
+	return madvise(s->health, s->health_size, MADV_DONTFORK) == 0
+	       && madvise(s->rows, s->rows_size, MADV_DONTFORK) == 0
+	       && madvise(s->upstreams, s->shared_size, MADV_DONTFORK) == 0;
+}
+
 static bool map_as_master(struct shm *s)
 {
 	s->health = map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
 	s->rows = map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
-	return s->health != NULL && s->rows != NULL && map_shared(s, s->shared_fd, true)
-	       && madvise(s->health, s->health_size, MADV_DONTFORK) == 0
-	       && madvise(s->rows, s->rows_size, MADV_DONTFORK) == 0
-	       && madvise(s->upstreams, s->shared_size, MADV_DONTFORK) == 0;
+	return s->health != NULL && s->rows != NULL && map_shared(s, s->shared_fd, true) && keep_from_children(s);
+}
+
+static void set_sizes(struct shm *s)
+{
+	s->row_size = pages(meter_at(s) + meter_count(s) * sizeof(uint64_t));
+	s->rows_size = master_offset(s) + pages(sizeof(struct shm_master));
+	s->health_size = pages(s->ncells * sizeof(struct shm_health));
+	s->shared_size = pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
 }
 
 bool shm_init(struct shm *s, const struct shm_size *z)
 {
 	must(z->nslots > 0);
-	*s = (struct shm){ .magic = SHM_MAGIC, .nslots = z->nslots, .ncells = z->ncells, .nupstreams = z->nupstreams,
-			   .nservers = z->nservers, .nroutes = z->nroutes, .nseries = z->nseries,
-			   .nlistens = z->nlistens, .slot = z->nslots, .health_fd = { -1, -1 }, .rows_fd = { -1, -1 },
-			   .shared_fd = -1 };
-	s->row_size = pages(meter_at(s) + meter_count(s) * sizeof(uint64_t));
-	s->rows_size = master_offset(s) + pages(sizeof(struct shm_master));
-	s->health_size = pages(z->ncells * sizeof(struct shm_health));
-	s->shared_size = pages(z->nupstreams * sizeof(struct shm_upstream) + z->ncells * sizeof(struct shm_server));
+	*s = (struct shm){ .magic = SHM_MAGIC, .nslots = z->nslots, .nworkers = z->nworkers, .ncells = z->ncells,
+			   .nupstreams = z->nupstreams, .nservers = z->nservers, .nroutes = z->nroutes,
+			   .nseries = z->nseries, .nlistens = z->nlistens, .slot = z->nslots,
+			   .health_fd = { -1, -1 }, .rows_fd = { -1, -1 }, .shared_fd = -1 };
+	set_sizes(s);
 	if (open_segments(s) && map_as_master(s))
 		return true;
 	int why = errno;
@@ -138,7 +148,6 @@ bool shm_init(struct shm *s, const struct shm_size *z)
 	return false;
 }
 
-/* The master's mappings did not come along; what is at those addresses now is not ours. */
 static void forget_maps(struct shm *s)
 {
 	s->health = NULL;
@@ -147,7 +156,63 @@ static void forget_maps(struct shm *s)
 	s->upstreams = NULL;
 }
 
-/* False with errno. */
+/* ---- another master's ---- */
+
+static bool is_segment(int fd, size_t size)
+{
+	const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size == (off_t)size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
+		return true;
+	errno = EPROTO;
+	return false;
+}
+
+bool shm_adopt(struct shm *s)
+{
+	s->magic = SHM_MAGIC;
+	s->slot = s->nslots;
+	s->health_fd[0] = s->rows_fd[0] = -1;
+	set_sizes(s);
+	forget_maps(s);
+	if (is_segment(s->health_fd[1], s->health_size) && is_segment(s->rows_fd[1], s->rows_size) &&
+	    is_segment(s->shared_fd, s->shared_size)) {
+		s->health = map(s->health_fd[1], s->health_size, PROT_READ);
+		s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
+		if (s->health != NULL && s->rows != NULL && map_shared(s, s->shared_fd, true) && keep_from_children(s))
+			return true;
+	}
+	int why = errno;
+	shm_fini(s);
+	errno = why;
+	return false;
+}
+
+static uint64_t mix(uint64_t h, const void *p, size_t n)
+{
+	return span_hash(span_make(p, n), h);
+}
+
+uint64_t shm_layout(void)
+{
+	const uint64_t sizes[] = { sizeof(struct shm_row), sizeof(struct shm_use), sizeof(struct shm_health),
+				   sizeof(struct shm_server), sizeof(struct shm_upstream), STAT__N, REASON__N,
+				   sizeof(struct meter_hist), sizeof(struct meter_server), sizeof(struct meter_series),
+				   METER_BOUNDS, meter_bounds[0], meter_bounds[METER_BOUNDS - 1],
+				   sizeof(struct shm_master), SHM_TAKEN };
+	uint64_t h = mix(1, sizes, sizeof(sizes));
+
+	for (unsigned i = 0; i < STAT__N; i++)
+		h = mix(h, stat_name((enum stat_id)i), strlen(stat_name((enum stat_id)i)));
+	for (unsigned i = 0; i < REASON__N; i++)
+		h = mix(h, reason_token((enum reason)i), strlen(reason_token((enum reason)i)));
+	return h;
+}
+
+/* ---- in a child ---- */
+
+/* False with errno. The master's mappings did not come along; what is at those addresses now is not ours. */
 static bool map_to_read(struct shm *s)
 {
 	OBJ_CHECK(s, SHM_MAGIC);

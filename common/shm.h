@@ -33,7 +33,7 @@ struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
 #define SHM_NOTE 512
-#define SHM_TAKEN 8
+#define SHM_TAKEN 16
 #define SHM_HISTORY 65536		/* of samples that admin processes hand on to each other */
 
 enum stat_id {
@@ -110,6 +110,7 @@ struct shm_row {
 	_Atomic uint64_t fold;		/* base row only: see shm_reap_row() */
 	_Atomic uint64_t epoch;		/* base row only: raised whenever a base row was published */
 	_Atomic uint32_t taken[SHM_TAKEN];	/* base rows only: numbers of the generations whose counters are in it */
+	char pad1[24];
 	/* written by the worker */
 	_Atomic uint64_t beat_ms;	/* monotonic, stored each turn of the loop */
 	_Atomic uint64_t turns;
@@ -129,6 +130,7 @@ struct shm_master {
 	_Atomic uint64_t begun_ms;	/* wall clock */
 	_Atomic uint64_t reloads, reloads_failed;
 	_Atomic uint64_t reloaded_ms, reload_failed_ms;	/* wall clock, of the last ones; 0: never */
+	_Atomic uint64_t upgrades, upgrades_failed;
 	_Atomic uint64_t worker_restarts, other_restarts;	/* deaths that nobody asked for */
 	_Atomic uint64_t lost_conns, lost_requests;	/* of old generations that were ended */
 };
@@ -174,6 +176,7 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeo
 struct shm {
 	uint32_t magic;
 	unsigned nslots;		/* rows of processes: the workers', the checker's, the admin process's if there is one */
+	unsigned nworkers;
 	unsigned ncells, nupstreams, nservers, nroutes, nseries, nlistens;
 	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
@@ -185,7 +188,7 @@ struct shm {
 };
 
 struct shm_size {
-	unsigned nslots, ncells, nupstreams, nservers, nroutes, nseries, nlistens;
+	unsigned nslots, nworkers, ncells, nupstreams, nservers, nroutes, nseries, nlistens;
 };
 struct shm_size shm_size_of(const struct conf *c, unsigned nslots);
 /* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
@@ -203,6 +206,12 @@ bool shm_become_reader(struct shm *s);
 void shm_fini(struct shm *s);
 /* Memory that can neither grow nor shrink, that other users cannot open; a descriptor, or -1 with errno. */
 int shm_make(const char *name, size_t size);
+/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The numbers of slots,
+ * cells and so on and the descriptors health_fd[1], rows_fd[1] and shared_fd are filled in; they are shm_fini()'s to close. False
+ * with errno where size or kind do not fit. */
+bool shm_adopt(struct shm *s);
+/* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
+uint64_t shm_layout(void);
 
 /* slot nslots: the base row. */
 struct shm_row *shm_row(const struct shm *s, unsigned slot);
@@ -225,6 +234,8 @@ uint64_t shm_reason(const struct shm *s, enum reason r);
 uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live workers */
 uint64_t shm_requests(const struct shm *s, unsigned cell);
 uint64_t shm_fails(const struct shm *s, unsigned cell);
+/* Rows that have a process. */
+unsigned shm_live_rows(const struct shm *s, bool workers_only);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
 uint32_t shm_open_len(const struct shm *s, unsigned listen);
 /* Of the counter that lies there in every row; see meter.h and shm_stat_at(). */

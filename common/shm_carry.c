@@ -224,15 +224,16 @@ static void add_route(const struct shm *shm, struct shm_row *to, const struct co
 	}
 }
 
+/* In the place of the oldest where there is none free: nobody who still reads that one is left. */
 static void note_taken(struct shm_row *base, unsigned number)
 {
-	for (unsigned i = 0; i < SHM_TAKEN; i++) {
-		if (atomic_load(&base->taken[i]) == 0) {
-			atomic_store(&base->taken[i], number);
-			return;
-		}
+	_Atomic uint32_t *place = &base->taken[0];
+
+	for (unsigned i = 1; i < SHM_TAKEN; i++) {
+		if (atomic_load(&base->taken[i]) < atomic_load(place))
+			place = &base->taken[i];
 	}
-	must_not_reach("a generation outlives no more than two others");
+	atomic_store(place, number);
 }
 
 void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc,

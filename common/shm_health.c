@@ -29,8 +29,8 @@ static void init_server(struct shm *s, const struct conf_server *c, uint64_t now
 
 struct shm_size shm_size_of(const struct conf *c, unsigned nslots)
 {
-	return (struct shm_size){ .nslots = nslots, .ncells = c->ncells, .nupstreams = c->nupstreams,
-				  .nservers = c->nservers, .nroutes = c->nroutes, .nseries = c->nseries,
+	return (struct shm_size){ .nslots = nslots, .nworkers = c->workers, .ncells = c->ncells,
+				  .nupstreams = c->nupstreams, .nservers = c->nservers, .nroutes = c->nroutes, .nseries = c->nseries,
 				  .nlistens = c->nlistens };
 }
 

@@ -69,6 +69,18 @@ static uint64_t sum_gauge(const struct shm *s, size_t offset)
 	return sum;
 }
 
+unsigned shm_live_rows(const struct shm *s, bool workers_only)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < (workers_only ? s->nworkers : s->nslots); i++) {
+		uint32_t state = atomic_load_explicit(&shm_row(s, i)->state, memory_order_relaxed);
+
+		n += state == SLOT_STARTING || state == SLOT_LIVE;
+	}
+	return n;
+}
+
 size_t shm_stat_at(enum stat_id id)
 {
 	must(id < STAT__N);

@@ -6,6 +6,11 @@
  * so keys rotate at the same moment everywhere without a word between
  * processes, a session resumes on any worker and after a reload, and keys that
  * are gone cannot be found again in anybody's memory.
+ *
+ * For an upgrade in place the secret and the keys in force travel in a memfd
+ * that the new program inherits: its workers and those of the old one that are
+ * still draining then go through the same keys, since both count the same
+ * clock.
  */
 #ifndef COMMON_TICKET_H
 #define COMMON_TICKET_H
@@ -33,6 +38,12 @@ struct ticket_keys {
 
 /* False when the system gives no random bytes. `mono_ms`: CLOCK_MONOTONIC, which all processes share. */
 bool ticket_init(struct ticket_keys *t, uint64_t mono_ms);
+/* A memfd with all that is needed to go on, close-on-exec, the caller's: for a program that takes over from this one. Nothing
+ * else may get it. -1 with errno. */
+int ticket_export(const struct ticket_keys *t);
+/* Instead of ticket_init(): goes on with what the memfd holds, whatever its position, which stays open. False, and nothing has
+ * changed: it is of another version, damaged, or from another boot; begin anew then, clients merely make full handshakes. */
+bool ticket_import(struct ticket_keys *t, int fd, uint64_t mono_ms);
 /* Catches up with the time. Cheap when nothing is due. */
 void ticket_advance(struct ticket_keys *t, uint64_t mono_ms);
 /* By its name; NULL: unknown or too old. *newest: it is the one that seals. */

@@ -127,8 +127,8 @@ static unsigned slots_of(const struct slot_group *g, const struct child *c, unsi
 	const unsigned open = c->crew->state == CREW_LIVE ? g->firm : g->n, workers = c->crew->conf->workers;
 	unsigned n = 0;
 
-	if (g->addr.family == ADDR_UNIX) {
-		out[0] = (struct process_listen){ .bind = bind, .fd = g->fds[0] };
+	if (g->single) {
+		out[0] = (struct process_listen){ .bind = bind, .fd = g->fds[0], .shared = true };
 		return 1;
 	}
 	for (unsigned slot = c->slot; slot < open; slot += workers)
@@ -242,6 +242,7 @@ void become_child(struct master *m, struct child *c, int control)
 	};
 	char title[64];
 
+	log_tee(NULL);
 	name_process(c, title, sizeof(title));
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : admin ? shm_become_admin(&p.shm, c->slot)
 	      : shm_become_checker(&p.shm, c->slot)))

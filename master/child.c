@@ -137,8 +137,8 @@ static void spawn(struct master *m, struct child *c)
 	}
 	c->gen++;
 	c->pid = 0;
-	c->told = c->crew == m->crew;
 	c->away = false;
+	c->told = c->crew == m->crew && !heir_waits(&m->upgrade);
 	prepare_row(c);
 	ticket_advance(&m->tickets, m->now_ms);
 	pid_t pid = fork();
@@ -256,6 +256,7 @@ void children_reap(struct master *m)
 	/* Any child: as process 1 of a container weir inherits those of others. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		reload_on_death(m, pid, status);
+		upgrade_on_death(m, pid, status);
 		for (struct crew *w = m->crews; w != NULL; w = w->next) {
 			for (unsigned i = 0; i < w->nchildren; i++) {
 				if (w->children[i].pid == pid)
@@ -388,6 +389,10 @@ static void send_logs(struct master *m, struct child *c)
 static void set_fence(struct master *m)
 {
 	const struct crew *w = m->crew;
+
+	/* While two masters have the sockets, both leave it as it is. */
+	if (m->upgrade.state > UPGRADE_ASKED)
+		return;
 	bool *live = calloc(w->nchildren + 1, sizeof(*live));
 
 	for (unsigned i = 0; live != NULL && i < w->nchildren; i++)
@@ -408,8 +413,13 @@ static void tell_go(struct child *c)
 /* A crew that was given up, or drains, gets no more processes; one that is being made has one try. */
 static bool wants_start(const struct master *m, const struct child *c)
 {
+	const bool again = c->crew == m->crew && !heir_waits(&m->upgrade);
+
+	/* Its successor belongs to the program that takes over. */
+	if (c->role == PROCESS_ADMIN && m->upgrade.state == UPGRADE_TAKING)
+		return false;
 	return c->state == CHILD_DOWN && m->state <= MASTER_RUNNING &&
-	       (c->crew->state == CREW_LIVE || (c->crew->state == CREW_STARTING && (c->crew == m->crew || c->gen == 0)));
+	       (c->crew->state == CREW_LIVE || (c->crew->state == CREW_STARTING && (again || c->gen == 0)));
 }
 
 void children_tend(struct master *m)

@@ -78,7 +78,7 @@ unsigned children_workers(const struct master *m);		/* of them workers */
 /* Pause before the next start after that many deaths in a row without useful work: 0, then 100 ms doubling to 10 s. */
 uint64_t child_backoff_ms(unsigned quick_deaths);
 
-/* fork(), for the trial process of a reload. */
+/* fork(), for the trial process of a reload and the program of an upgrade. */
 pid_t child_fork(void);
 
 /* Forks into the background for -D. In the parent: false, and *pipe_fd is where the child reports. In the child: true, and

@@ -56,6 +56,18 @@ unsigned crew_slots(const struct conf *c)
 	return c->workers + 1 + (c->admin.nbinds > 0);
 }
 
+struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder *elder)
+{
+	struct crew *w = crew_new(m, from->conf);
+
+	w->number = from->number;
+	w->since_ms = from->since_ms;
+	w->state = CREW_OLD;
+	w->elder = elder;
+	w->shm = from->shm;
+	return w;
+}
+
 bool crew_open(struct crew *w, const struct crew *from)
 {
 	const struct conf *c = w->conf;
@@ -96,6 +108,8 @@ static unsigned processes(const struct crew *w, bool workers_only)
 {
 	unsigned n = 0;
 
+	if (w->elder != NULL)
+		return w->gone ? 0 : shm_live_rows(&w->shm, workers_only);
 	for (unsigned i = 0; i < w->nchildren; i++)
 		n += w->children[i].pid > 0 && (!workers_only || w->children[i].role == PROCESS_WORKER);
 	return n;
@@ -113,6 +127,15 @@ bool crew_is_ready(const struct crew *w)
 			return false;
 	}
 	return w->nchildren > 0;
+}
+
+const struct child *crew_lost_child(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].restarts > 0 || w->children[i].state == CHILD_STUCK)
+			return &w->children[i];
+	}
+	return NULL;
 }
 
 unsigned crews_old(const struct master *m)
@@ -160,6 +183,8 @@ void crew_end(struct master *m, struct crew *w)
 	if (w->state == CREW_OLD && m->state == MASTER_RUNNING && processes(w, true) > 0)
 		count_losses(m, w);
 	crew_set_state(m, w, CREW_ENDING);
+	if (w->elder != NULL)
+		heir_end_crew(m, w);
 	for (unsigned i = 0; i < w->nchildren; i++)
 		child_stop(m, &w->children[i]);
 }
@@ -177,17 +202,32 @@ static void bury(struct master *m, struct crew **at)
 	crew_free(w);
 }
 
+/* The end of another master's is that one's to tell. */
+static void move_on(struct master *m, struct crew *w)
+{
+	if (w->elder != NULL) {
+		if (w->gone)
+			crew_set_state(m, w, CREW_GONE);
+		return;
+	}
+	if (w->state == CREW_OLD && processes(w, true) == 0)
+		crew_end(m, w);
+	if (w->state == CREW_ENDING && processes(w, false) == 0) {
+		crew_set_state(m, w, CREW_GONE);
+		upgrade_tell_gone(m, w);
+	}
+}
+
 void crews_tend(struct master *m)
 {
 	for (struct crew **at = &m->crews; *at != NULL;) {
 		struct crew *w = *at;
 
 		OBJ_CHECK(w, CREW_MAGIC);
-		if (w->state == CREW_OLD && processes(w, true) == 0)
-			crew_end(m, w);
-		if (w->state == CREW_ENDING && processes(w, false) == 0)
-			crew_set_state(m, w, CREW_GONE);
-		if (w->state == CREW_GONE && w != m->crew && m->state == MASTER_RUNNING)
+		move_on(m, w);
+		/* In an upgrade another master counts on what each of them has counted. */
+		if (w->state == CREW_GONE && w != m->crew && m->state == MASTER_RUNNING &&
+		    m->upgrade.state <= UPGRADE_ASKED)
 			bury(m, at);
 		else
 			at = &w->next;
@@ -209,6 +249,8 @@ static void tell(struct shm_master *to, const struct master *m)
 	atomic_store(&to->reloads_failed, r->bad);
 	atomic_store(&to->reloaded_ms, r->good_ms);
 	atomic_store(&to->reload_failed_ms, r->bad_ms);
+	atomic_store(&to->upgrades, m->upgrade.good);
+	atomic_store(&to->upgrades_failed, m->upgrade.bad);
 	atomic_store(&to->worker_restarts, m->worker_restarts);
 	atomic_store(&to->other_restarts, m->other_restarts);
 	atomic_store(&to->lost_conns, m->lost_conns);
@@ -218,7 +260,8 @@ static void tell(struct shm_master *to, const struct master *m)
 void crews_publish(struct master *m)
 {
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
-		if (w->shm.magic == SHM_MAGIC)
+		/* What another master made is that one's to write. */
+		if (w->shm.magic == SHM_MAGIC && w->elder == NULL)
 			tell(shm_master(&w->shm), m);
 	}
 }

@@ -17,8 +17,9 @@
 #include "master/child.h"
 #include "master/priv.h"
 
+struct elder;
+struct estate_crew;
 struct master;
-struct slots;
 
 #define CREW_MAGIC 0xc4e30001u
 #define CREWS_OLD 2			/* that may live beside the one in force */
@@ -42,6 +43,8 @@ struct crew {
 	struct conf *conf;
 	bool borrowed;			/* conf is main()'s */
 	bool failed;			/* never came into force */
+	struct elder *elder;		/* of a master before this one, whose processes they are; NULL: ours */
+	bool gone;			/* that says that no process is left */
 	struct shm shm;			/* magic 0: none yet */
 	struct priv priv;
 	struct child *children;		/* conf->workers workers, the checker, and the admin process where there are pages */
@@ -51,6 +54,8 @@ struct crew {
 
 /* Adds one to the master's list. conf NULL: to be read into its arena. */
 struct crew *crew_new(struct master *m, struct conf *conf);
+/* Another master's, whose shared memory has been mapped; old from the beginning. */
+struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder *elder);
 /* Shared memory and child slots, state carried over from `from` (NULL: none). False after a complaint. */
 bool crew_open(struct crew *w, const struct crew *from);
 void crew_set_state(struct master *m, struct crew *w, enum crew_state state);
@@ -59,6 +64,8 @@ const char *crew_state_name(enum crew_state s);
 void crew_free(struct crew *w);
 
 bool crew_is_ready(const struct crew *w);
+/* One that died before it came to that, or was given up; NULL: none. */
+const struct child *crew_lost_child(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
 void crew_drain_admin(struct master *m, struct crew *w);

@@ -21,13 +21,32 @@
 #define CTL_MODE 0600
 #define CTL_BACKLOG 16
 
-bool ctl_server_start(struct ctl_server *s, const char *path)
+static void init(struct ctl_server *s, const char *path)
 {
 	*s = (struct ctl_server){ .path = path };
 	for (unsigned i = 0; i < CTL_CLIENTS; i++)
 		s->clients[i].fd = -1;
+}
+
+bool ctl_server_start(struct ctl_server *s, const char *path)
+{
+	init(s, path);
 	s->fd = sock_listen_unix(path, CTL_BACKLOG, CTL_MODE);
 	return s->fd >= 0;
+}
+
+void ctl_server_adopt(struct ctl_server *s, int fd, const char *path)
+{
+	init(s, path);
+	s->fd = fd;
+	s->lent = true;
+}
+
+void ctl_server_leave(struct ctl_server *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
 }
 
 static void drop(struct ctl_client *c)
@@ -40,30 +59,34 @@ static void drop(struct ctl_client *c)
 
 void ctl_server_stop(struct ctl_server *s)
 {
-	if (s->fd < 0)
-		return;
-	for (unsigned i = 0; i < CTL_CLIENTS; i++)
+	for (unsigned i = 0; s->path != NULL && i < CTL_CLIENTS; i++)
 		drop(&s->clients[i]);
-	unlink(s->path);
-	close(s->fd);
-	s->fd = -1;
+	if (s->fd >= 0 && !s->lent)
+		unlink(s->path);
+	ctl_server_leave(s);
+}
+
+/* For something that takes its time. */
+static bool waits(const struct ctl_client *c)
+{
+	return c->ticket != 0 || c->upgrade;
 }
 
 unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
 {
 	bool room = false;
 
-	if (s->fd < 0)
+	if (s->path == NULL)
 		return 0;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		const struct ctl_client *c = &s->clients[i];
 
 		out[1 + i] = (struct pollfd){ .fd = c->fd,
-					    .events = c->answer != NULL ? POLLOUT : c->ticket != 0 ? 0 : POLLIN };
+					    .events = c->answer != NULL ? POLLOUT : waits(c) ? 0 : POLLIN };
 		room |= c->fd < 0;
 	}
 	/* With all places taken the others wait in the queue. */
-	out[0] = (struct pollfd){ .fd = room ? s->fd : -1, .events = POLLIN };
+	out[0] = (struct pollfd){ .fd = room && !s->lent ? s->fd : -1, .events = POLLIN };
 	return 1 + CTL_CLIENTS;
 }
 
@@ -71,7 +94,7 @@ uint64_t ctl_server_next(const struct ctl_server *s)
 {
 	uint64_t next = UINT64_MAX;
 
-	for (unsigned i = 0; s->fd >= 0 && i < CTL_CLIENTS; i++) {
+	for (unsigned i = 0; s->path != NULL && i < CTL_CLIENTS; i++) {
 		if (s->clients[i].fd >= 0 && s->clients[i].until_ms < next)
 			next = s->clients[i].until_ms;
 	}
@@ -117,6 +140,7 @@ static enum ctl_status carry_out(struct master *m, const struct ctl_request *r, 
 	case CTL_WEIGHT:
 		return admin_act(m, r, out);
 	case CTL_RELOAD:
+	case CTL_UPGRADE:
 	case CTL_LATER:
 	case CTL_UNKNOWN:
 		break;
@@ -150,7 +174,7 @@ static void ask_reload(struct master *m, struct ctl_client *c)
 
 void ctl_server_reloaded(struct master *m, bool good, const char *text)
 {
-	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
+	for (unsigned i = 0; m->ctl.path != NULL && i < CTL_CLIENTS; i++) {
 		struct ctl_client *c = &m->ctl.clients[i];
 
 		if (c->fd < 0 || c->ticket == 0 || c->ticket > m->reload.done)
@@ -158,6 +182,40 @@ void ctl_server_reloaded(struct master *m, bool good, const char *text)
 		c->ticket = 0;
 		c->until_ms = m->now_ms + CTL_CLIENT_MS;
 		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+	}
+}
+
+static void ask_upgrade(struct master *m, struct ctl_client *c)
+{
+	const char *why = upgrade_ask(m);
+	char text[256];
+
+	if (why != NULL) {
+		log_warn("weirctl asks to upgrade, but %s", why);
+		snprintf(text, sizeof(text), "%s\n", why);
+		set_answer(c, CTL_FAILED, text);
+		return;
+	}
+	c->upgrade = true;
+	c->until_ms = m->now_ms + CTL_UPGRADE_MS;
+	log_notice("weirctl asks to upgrade");
+}
+
+static void send_answer(struct ctl_client *c);
+
+void ctl_server_upgraded(struct master *m, bool good, const char *text)
+{
+	for (unsigned i = 0; m->ctl.path != NULL && i < CTL_CLIENTS; i++) {
+		struct ctl_client *c = &m->ctl.clients[i];
+
+		if (c->fd < 0 || !c->upgrade)
+			continue;
+		c->upgrade = false;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+		/* At once: this master may end soon. */
+		if (c->fd >= 0)
+			send_answer(c);
 	}
 }
 
@@ -171,6 +229,10 @@ static void answer(struct master *m, struct ctl_client *c)
 	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &r, why, sizeof(why));
 	if (status == CTL_OK && r.def->verb == CTL_RELOAD) {
 		ask_reload(m, c);
+		return;
+	}
+	if (status == CTL_OK && r.def->verb == CTL_UPGRADE) {
+		ask_upgrade(m, c);
 		return;
 	}
 	FILE *out = open_memstream(&c->answer, &c->size);
@@ -256,7 +318,7 @@ void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n)
 
 		if (c->fd < 0)
 			continue;
-		if (fds[1 + i].revents != 0 && c->ticket != 0)
+		if (fds[1 + i].revents != 0 && waits(c))
 			drop(c);
 		else if (fds[1 + i].revents != 0 && c->answer == NULL)
 			read_request(m, c);

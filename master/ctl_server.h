@@ -19,6 +19,7 @@ struct master;
 
 #define CTL_CLIENTS 8
 #define CTL_RELOAD_MS 100000		/* one that waits for a reload */
+#define CTL_UPGRADE_MS 100000		/* for an upgrade */
 #define CTL_CLIENT_MS 5000		/* a client has so long for all of it */
 
 struct ctl_client {
@@ -29,16 +30,22 @@ struct ctl_client {
 	char *answer;			/* NULL: still reading */
 	size_t size, sent;
 	unsigned ticket;		/* of the reload that it waits for; 0: none */
+	bool upgrade;			/* it waits for an upgrade */
 };
 
 struct ctl_server {
-	int fd;				/* -1: no control socket */
+	int fd;				/* -1: no control socket, or another master has it */
+	bool lent;			/* another master listens on it */
 	const char *path;
 	struct ctl_client clients[CTL_CLIENTS];
 };
 
 /* False with errno. */
 bool ctl_server_start(struct ctl_server *s, const char *path);
+/* The listening socket of another master, who still uses it. */
+void ctl_server_adopt(struct ctl_server *s, int fd, const char *path);
+/* Another master listens from now on; who is connected gets an answer. */
+void ctl_server_leave(struct ctl_server *s);
 void ctl_server_stop(struct ctl_server *s);
 /* What to poll for: up to 1 + CTL_CLIENTS entries; returns how many. */
 unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out);
@@ -49,6 +56,8 @@ uint64_t ctl_server_next(const struct ctl_server *s);
 
 /* A reload has ended: whoever waited for it is answered. */
 void ctl_server_reloaded(struct master *m, bool good, const char *text);
+/* The same for an upgrade. */
+void ctl_server_upgraded(struct master *m, bool good, const char *text);
 
 /* ctl_admin.c: drain, ready, down and weight. */
 enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *out);

@@ -339,6 +339,8 @@ static void print_generations(const struct master *m, FILE *out)
 				age_text(age, sizeof(age), since(m, w->since_ms)));
 	}
 	fprintf(out, "; %u reloads, %u failed", m->reload.good, m->reload.bad);
+	if (m->upgrade.good + m->upgrade.bad > 0)
+		fprintf(out, "; %u upgrades, %u failed", m->upgrade.good, m->upgrade.bad);
 	if (m->lost_conns > 0)
 		fprintf(out, "; %" PRIu64 " clients with %" PRIu64 " requests lost by ending old generations",
 			m->lost_conns, m->lost_requests);
@@ -347,8 +349,9 @@ static void print_generations(const struct master *m, FILE *out)
 
 static void json_generations(const struct master *m, FILE *out)
 {
-	fprintf(out, ",\n  \"generation\": %u, \"reloads\": %u, \"reloads_failed\": %u, \"lost_connections\": %" PRIu64
-		", \"lost_requests\": %" PRIu64 ", \"generations\": [", m->crew->number, m->reload.good, m->reload.bad,
+	fprintf(out, ",\n  \"generation\": %u, \"reloads\": %u, \"reloads_failed\": %u, \"upgrades\": %u, "
+		"\"upgrades_failed\": %u, \"lost_connections\": %" PRIu64 ", \"lost_requests\": %" PRIu64
+		", \"generations\": [", m->crew->number, m->reload.good, m->reload.bad, m->upgrade.good, m->upgrade.bad,
 		m->lost_conns, m->lost_requests);
 	for (const struct crew *w = m->crews; w != NULL; w = w->next)
 		fprintf(out, "%s{\"generation\": %u, \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"processes\": %u}",

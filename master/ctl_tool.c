@@ -135,7 +135,7 @@ static int ask(const char *path, int argc, char *const *argv)
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path, r.def->verb == CTL_RELOAD ? RELOAD_PATIENCE_S : PATIENCE_S);
+	int fd = connect_to(path, r.def->verb == CTL_RELOAD || r.def->verb == CTL_UPGRADE ? RELOAD_PATIENCE_S : PATIENCE_S);
 	if (fd < 0)
 		return fail(path, "cannot reach");
 	int result = send_request(fd, argc, argv) ? show_answer(fd, path) : fail(path, "cannot send to");

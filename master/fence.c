@@ -76,8 +76,10 @@ static void set_group(struct slot_group *g, const bool *live, unsigned n)
 		want[i] = i < n && live[i];
 		same = same && want[i] == g->in[i];
 	}
-	if (!same && apply(g, want, g->n))
+	if ((!same || g->stale) && apply(g, want, g->n)) {
 		memcpy(g->in, want, g->n * sizeof(*want));
+		g->stale = false;
+	}
 	free(want);
 }
 

@@ -118,8 +118,6 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 	if (a.family == ADDR_UNIX)
 		return true;
 	int error = try_bind(&a, b->v6only);
-	if (error == 0)
-		return true;
 	if (error == EADDRINUSE) {
 		holder_find(&a, &h);
 		if (is_ours(s, &a, &h))
@@ -130,9 +128,13 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 			*shared = true;
 			return true;
 		}
+		/* To look around takes its time: who held it may have left meanwhile. */
+		if (h.pid == 0)
+			error = try_bind(&a, b->v6only);
 	}
-	complain(b, error, &h);
-	return false;
+	if (error != 0)
+		complain(b, error, &h);
+	return error == 0;
 }
 
 /* ---- groups ---- */
@@ -160,17 +162,17 @@ static void *grown(void *p, size_t n)
 	return more;
 }
 
-static struct slot_group *add_group(struct slots *s, const struct conf_bind *b)
+static struct slot_group *add_group(struct slots *s, const struct addr *a, bool v6only)
 {
 	struct slot_group *g = calloc(1, sizeof(*g));
 
 	if (g == NULL)
 		log_no_memory(sizeof(*g));
-	g->addr = address_of(b);
-	g->v6only = b->v6only;
-	g->single = b->single;
-	if (g->addr.family == ADDR_UNIX && (g->addr.path = strdup(b->addr.path)) == NULL)
-		log_no_memory(strlen(b->addr.path));
+	g->addr = *a;
+	g->v6only = v6only;
+	g->single = a->family == ADDR_UNIX;
+	if (a->family == ADDR_UNIX && (g->addr.path = strdup(a->path)) == NULL)
+		log_no_memory(strlen(a->path));
 	s->groups = grown(s->groups, (s->n + 1) * sizeof(struct slot_group *));
 	s->groups[s->n++] = g;
 	return g;
@@ -188,7 +190,7 @@ static void drop_group(struct slots *s, unsigned i)
 {
 	struct slot_group *g = s->groups[i];
 
-	if (g->addr.family == ADDR_UNIX && g->n > 0)
+	if (g->addr.family == ADDR_UNIX && g->n > 0 && !g->lent)
 		unlink(g->addr.path);
 	cut(g, 0);
 	if (g->addr.family == ADDR_UNIX)
@@ -258,10 +260,13 @@ static bool open_bind(struct slots *s, const struct conf_bind *b, bool shared, u
 	struct slot_group *g = slots_find(s, b);
 
 	if (g == NULL) {
-		g = add_group(s, b);
-		g->fenceable = !shared && !b->single && b->addr.family != ADDR_UNIX;
+		const struct addr a = address_of(b);
+
+		g = add_group(s, &a, b->v6only);
+		g->single = g->single || b->single;
+		g->fenceable = !shared && !g->single;
 	}
-	unsigned n = g->addr.family == ADDR_UNIX || b->single ? 1 : workers;
+	unsigned n = g->single ? 1 : workers;
 	if (g->n >= n)
 		return true;
 	make_room(g, n);
@@ -275,12 +280,12 @@ static const struct conf_bind *binds_of(const struct conf *c, unsigned i, unsign
 	return i < c->nlistens ? c->listens[i]->binds : c->admin.binds;
 }
 
-/* The sockets of the one are of no use to the other. */
+/* The admin process accepts from one socket: clients would wait at the others. */
 static bool may_keep(const struct slot_group *g, const struct conf_bind *b)
 {
-	if (g->single == b->single)
+	if (g->single || !b->single)
 		return true;
-	master_complain("%s:%u: %.*s cannot move between [listen] and [admin] while weir runs; that takes a restart",
+	master_complain("%s:%u: %.*s cannot move from [listen] to [admin] while weir runs; that takes a restart",
 			b->at.file, b->at.line, SPAN_FMT(b->text));
 	return false;
 }
@@ -368,6 +373,58 @@ void slots_undo(struct slots *s)
 		else
 			cut(s->groups[i], s->groups[i]->firm);
 	}
+}
+
+/* ---- of another master, or of who starts us ---- */
+
+/* Where a socket listens; false where it does not. */
+static bool look_at(int fd, const char *path, struct addr *a, bool *v6only)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss), size = sizeof(int);
+	int type = 0, listens = 0, only = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
+		return false;
+	addr_from_sockaddr(a, (struct sockaddr *)&ss, len);
+	if (a->family == ADDR_UNIX)
+		a->path = path;
+	if (ss.ss_family == AF_INET6)
+		getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size);
+	*v6only = a->family == ADDR_V6 && only != 0;
+	return a->family != ADDR_NONE && (a->family != ADDR_UNIX || path != NULL);
+}
+
+bool slots_adopt(struct slots *s, const int *fds, unsigned n, const char *path, bool fenceable, bool single)
+{
+	struct addr first, a;
+	bool v6only, only;
+
+	if (!look_at(fds[0], path, &first, &v6only) || (first.family == ADDR_UNIX && (!single || n != 1)))
+		return false;
+	for (unsigned i = 1; i < n; i++) {
+		if (!look_at(fds[i], NULL, &a, &only) || !addr_eq(&a, &first) || only != v6only)
+			return false;
+	}
+	struct slot_group *g = add_group(s, &first, v6only);
+	make_room(g, n);
+	for (unsigned i = 0; i < n; i++) {
+		sock_set_nonblock(fds[i]);
+		add_slot(g, fds[i]);
+	}
+	g->firm = n;
+	g->single = single;
+	g->fenceable = fenceable && !single;
+	g->lent = g->stale = true;
+	return true;
+}
+
+void slots_lend(struct slots *s, bool lent)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		s->groups[i]->lent = lent;
 }
 
 void slots_fini(struct slots *s)

@@ -20,9 +20,11 @@
 struct slot_group {			/* one address */
 	struct addr addr;		/* what is bound; a path is our own copy */
 	bool v6only;
-	bool single;			/* one socket, of [admin] */
 	bool fenceable;			/* position in the kernel's group is the slot: see listen.c */
 	bool broken;			/* the kernel refused a fence, and that was said */
+	bool single;			/* one socket: of [admin], or for all workers: a UNIX address, or one that was given to us alone */
+	bool lent;			/* another master has it, too, and a UNIX address's file is that one's */
+	bool stale;			/* what is fenced now is not known */
 	unsigned n;			/* slots that are open */
 	unsigned firm;			/* of them in force; those behind go when the plan that opened them fails */
 	int *fds;
@@ -42,8 +44,14 @@ void slots_firm(struct slots *s, const struct conf *c);
 void slots_undo(struct slots *s);
 /* NULL: not open. */
 struct slot_group *slots_find(const struct slots *s, const struct conf_bind *b);
-/* Closes all and removes the files of UNIX addresses; idempotent. */
+/* Closes all and removes the files of UNIX addresses that are not lent; idempotent. */
 void slots_fini(struct slots *s);
+
+/* A group of listening sockets that somebody else opened, in the order of their slots; the descriptors are the group's from
+ * here. They are in force, and lent. `path`: of a UNIX address. False where one does not listen on the others' address. */
+bool slots_adopt(struct slots *s, const int *fds, unsigned n, const char *path, bool fenceable, bool single);
+/* The other master shares them no more, or (lent) begins to. */
+void slots_lend(struct slots *s, bool lent);
 
 /* Can every address be bound just now? Complains as slots_plan() does, opens nothing for good. */
 bool slots_probe(const struct conf *c);

@@ -75,11 +75,51 @@ bool lock_write_pid(struct lock *l)
 	return pwrite(l->fd, text, (size_t)n, 0) == n && ftruncate(l->fd, n) == 0;
 }
 
+/* Whoever looks at the path finds the old file or the new one, each with a pid and locked. */
+static bool replace(struct lock *l, const char *fresh)
+{
+	struct lock new = { .path = l->path };
+
+	new.fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	if (new.fd < 0)
+		return false;
+	if (flock(new.fd, LOCK_EX | LOCK_NB) == 0 && lock_write_pid(&new) && rename(fresh, l->path) == 0) {
+		close(l->fd);
+		l->fd = new.fd;
+		return true;
+	}
+	int why = errno;
+	unlink(fresh);
+	close(new.fd);
+	errno = why;
+	return false;
+}
+
+bool lock_renew(struct lock *l)
+{
+	char fresh[4096];
+
+	if (l->fd < 0 || l->path == NULL)
+		return true;
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.new", l->path) < sizeof(fresh) && replace(l, fresh))
+		return true;
+	int why = errno;
+	bool good = lock_write_pid(l);
+	errno = why;
+	return good;
+}
+
+void lock_leave(struct lock *l)
+{
+	l->lent = true;
+	lock_drop(l);
+}
+
 void lock_drop(struct lock *l)
 {
 	if (l->fd < 0)
 		return;
-	if (l->path != NULL && is_still(l->fd, l->path))
+	if (l->path != NULL && !l->lent && is_still(l->fd, l->path))
 		unlink(l->path);
 	close(l->fd);
 	free(l->path);

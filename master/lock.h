@@ -14,13 +14,19 @@
 struct lock {
 	int fd;				/* -1: not held */
 	char *path;
+	bool lent;			/* the file is another master's to remove */
 };
 
 enum lock_result { LOCK_TAKEN, LOCK_BUSY, LOCK_ERROR };
 /* BUSY: *holder is the pid found in the file, 0 when there is none. ERROR: errno. The file is emptied when taken. */
 enum lock_result lock_take(struct lock *l, const char *path, pid_t *holder);
 bool lock_write_pid(struct lock *l);
-/* Removes the file and lets go; idempotent. */
+/* A new file with our pid, locked by us, in the place of the old one. False with errno: there is no way to make one, and the pid
+ * is in the old one if that was possible. Does nothing where nothing is held. */
+bool lock_renew(struct lock *l);
+/* Another master holds it now. */
+void lock_leave(struct lock *l);
+/* Removes the file, unless it is lent, and lets go; idempotent. */
 void lock_drop(struct lock *l);
 
 #endif

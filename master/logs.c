@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/ipc.h"
 #include "common/log.h"
 #include "common/panic.h"
 #include "master/crew.h"
@@ -143,6 +144,7 @@ void logs_reopen(struct master *m)
 		}
 	}
 	pass_on(m);
+	heir_tell(m, IPC_HEIR_LOGS);
 	log_notice("Logs reopened: %u", done);
 }
 

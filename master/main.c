@@ -21,6 +21,7 @@
 #include "master/master.h"
 #include "master/priv.h"
 #include "master/start.h"
+#include "master/upgrade.h"
 #include "master/version.h"
 #include "worker/worker.h"
 
@@ -37,6 +38,9 @@ struct args {
 	const char *options;		/* --options */
 	const char *headers[HEADERS];
 	unsigned nheaders;
+	const char *program;
+	char **argv;
+	struct estate *estate;		/* what another master left to this one; NULL: nothing */
 };
 
 /* `mode` of an option that is none: MODE_RUN. */
@@ -72,7 +76,8 @@ static void print_help(FILE *out)
 		snprintf(left, sizeof(left), "%s--%s %s", letter, opts[i].name, opts[i].arg != NULL ? opts[i].arg : "");
 		fprintf(out, "  %-30s %s\n", left, opts[i].prose);
 	}
-	fprintf(out, "\nSignals: TERM and INT stop at once, QUIT ends what is under way first, USR1 reopens logs.\n"
+	fprintf(out, "\nSignals: TERM and INT stop at once, QUIT ends what is under way first, USR1 reopens logs,\n"
+		     "HUP reloads, USR2 runs the program anew in place.\n"
 		     "Exit status: 0 all well, 1 bad configuration, 2 wrong use, 3 cannot start.\n"
 		     "The manual: weir(8), weir.ini(5), weirctl(8).\n");
 }
@@ -161,11 +166,15 @@ static int run(struct conf *c, const struct args *a)
 {
 	int fd = -1;
 
-	if (a->daemon && !child_detach(&fd))
+	/* Who waited for a daemon has long gone when another takes its place. */
+	if (a->daemon && a->estate == NULL && !child_detach(&fd))
 		return start_wait(fd);
 	if (a->daemon && chdir("/") != 0)
 		return EXIT_CANNOT_START;
-	return master_run(c, fd);
+	const struct master_given given = {
+		.conf = c, .ready_fd = fd, .daemon = a->daemon, .program = a->program, .argv = a->argv, .estate = a->estate,
+	};
+	return master_run(&given);
 }
 
 static int use_conf(struct conf *c, const struct args *a)
@@ -241,13 +250,36 @@ static void tidy_descriptors(void)
 	syscall(SYS_close_range, 3, ~0u, 0);
 }
 
+/* What is said here the old master reads. */
+static void prepare_run(struct args *a)
+{
+	const struct estate *e = a->estate;
+
+	if (e == NULL) {
+		a->program = program_path(a->argv[0]);
+		return;
+	}
+	if (e->bad != NULL) {
+		fprintf(stderr, "weir: this program (%s) cannot take over from the one that runs: %s; restart weir instead\n",
+			WEIR_VERSION, e->bad);
+		exit(EXIT_CANNOT_START);
+	}
+	a->program = e->program;
+	if (e->conf_path != NULL)
+		a->file = e->conf_path;
+}
+
 int main(int argc, char **argv)
 {
 	struct args a = { .mode = MODE_RUN, .file = WEIR_CONF_FILE };
 
-	argv = title_init(argc, argv);
-	tidy_descriptors();
+	a.argv = argv = title_init(argc, argv);
+	a.estate = estate_read();
+	if (a.estate == NULL)
+		tidy_descriptors();
 	parse(argc, argv, &a);
+	if (a.mode == MODE_RUN)
+		prepare_run(&a);
 	switch (a.mode) {
 	case MODE_VERSION:
 		version_print(stdout);

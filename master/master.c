@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/ipc.h"
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
@@ -30,6 +31,7 @@
 #include "master/version.h"
 
 #define STOP_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
+#define OTHERS_MS 5000			/* for other masters to end when they were told to */
 #define START_MS 20000			/* for all children to be ready once */
 
 static const char *const state_names[] = {
@@ -62,18 +64,30 @@ void master_complain(const char *fmt, ...)
 	/* Who starts weir reads stderr, who wonders later reads the log; where they are one, once is enough. */
 	if (!logs_on_stderr())
 		log_error("%s", text);
+	else
+		log_tell(text);
 }
 
 /* ---- ends ---- */
+
+/* Not of a service that goes on with another master. */
+static void tell_supervisor(const struct master *m)
+{
+	if (m->upgrade.state != UPGRADE_HANDED && !heir_waits(&m->upgrade))
+		notify_systemd("STOPPING=1");
+}
 
 void master_stop(struct master *m, int exit_status)
 {
 	if (m->state >= MASTER_STOPPING)
 		return;
 	m->exit_status = exit_status;
+	m->stop_ms = m->now_ms;
 	master_set_state(m, MASTER_STOPPING);
-	notify_systemd("STOPPING=1");
+	tell_supervisor(m);
 	reload_cancel(m);
+	upgrade_cancel(m);
+	heir_tell(m, IPC_HEIR_STOP);
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
 		for (unsigned i = 0; i < w->nchildren; i++)
 			child_stop(m, &w->children[i]);
@@ -86,8 +100,9 @@ void master_drain(struct master *m)
 		return;
 	m->exit_status = EXIT_ORDERLY;
 	master_set_state(m, MASTER_DRAINING);
-	notify_systemd("STOPPING=1");
+	tell_supervisor(m);
 	reload_cancel(m);
+	upgrade_cancel(m);
 	/* The checker stays until the last worker is gone: they still choose among servers. */
 	for (unsigned i = 0; i < m->crew->nchildren; i++) {
 		if (m->crew->children[i].role == PROCESS_WORKER)
@@ -128,8 +143,10 @@ static void on_reload(struct master *m, int sig)
 
 static void on_upgrade(struct master *m, int sig)
 {
-	(void)m;
-	log_warn("Signal %d (%s): upgrade is not built yet; restart weir to run another binary", sig, strsignal(sig));
+	const char *why = upgrade_ask(m);
+
+	if (why != NULL)
+		log_warn("Signal %d (%s) asks to upgrade, but %s", sig, strsignal(sig), why);
 }
 
 static void on_child(struct master *m, int sig)
@@ -203,25 +220,44 @@ static void on_ready(struct master *m)
 		   (int)getpid(), (unsigned long long)(m->now_ms - m->begun_ms));
 }
 
+/* Other masters that were told to end, and a program that is to take our place. */
+static bool others_left(const struct master *m)
+{
+	return (heir_elders(m) > 0 && !heir_waits(&m->upgrade) && m->now_ms < m->stop_ms + OTHERS_MS) ||
+	       (m->upgrade.pid > 0 && m->upgrade.state != UPGRADE_HANDED);
+}
+
 /* What follows for the master from the states of its children. */
 static void move_on(struct master *m)
 {
-	if (m->state == MASTER_STARTING && crew_is_ready(m->crew))
+	if (m->state == MASTER_STARTING && heir_waits(&m->upgrade))
+		heir_tend(m);
+	else if (m->state == MASTER_STARTING && crew_is_ready(m->crew))
 		on_ready(m);
 	if (m->state == MASTER_STARTING && m->now_ms - m->begun_ms > START_MS) {
 		master_complain("not every worker was ready within %u s; the error log says why", START_MS / 1000);
 		master_stop(m, EXIT_CANNOT_START);
 	}
-	if (m->state == MASTER_DRAINING && children_workers(m) == 0)
+	if (m->state == MASTER_DRAINING && children_workers(m) == 0 && heir_elders(m) == 0)
 		master_stop(m, m->exit_status);
-	if (m->state == MASTER_STOPPING && children_count(m) == 0)
+	if (m->state == MASTER_STOPPING && children_count(m) == 0 && !others_left(m))
 		master_set_state(m, MASTER_GONE);
+}
+
+/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. */
+static void ping_supervisor(struct master *m)
+{
+	if (m->ping_every_ms == 0 || m->now_ms - m->ping_ms < m->ping_every_ms)
+		return;
+	m->ping_ms = m->now_ms;
+	notify_systemd("WATCHDOG=1");
 }
 
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m) };
+	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m),
+				    upgrade_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
 		if (others[i] < next)
@@ -230,7 +266,7 @@ static int wait_ms(const struct master *m)
 	return next > m->now_ms ? (int)(next - m->now_ms) : 0;
 }
 
-/* What is polled for: the signals, the trial of a reload, the children, the control socket. */
+/* What is polled for: the signals, the trial of a reload, the children, the control socket, other masters. */
 struct polled {
 	struct pollfd *fds;
 	struct child **children;	/* of fds[2] and on */
@@ -245,7 +281,7 @@ static void list_children(struct master *m, struct polled *p)
 		n += w->nchildren;
 	if (n >= p->room) {
 		p->room = n + 16;
-		p->fds = realloc(p->fds, (2 + p->room + 1 + CTL_CLIENTS) * sizeof(*p->fds));
+		p->fds = realloc(p->fds, (2 + p->room + 1 + CTL_CLIENTS + UPGRADE_FDS) * sizeof(*p->fds));
 		p->children = realloc(p->children, p->room * sizeof(struct child *));
 		if (p->fds == NULL || p->children == NULL)
 			log_no_memory(p->room * sizeof(*p->fds));
@@ -268,8 +304,9 @@ static void take_turn(struct master *m, struct polled *p)
 	p->fds[1] = reload_fd(m);
 	struct pollfd *ctl = p->fds + 2 + p->nchildren;
 	unsigned nctl = ctl_server_fds(&m->ctl, ctl);
+	upgrade_fds(m, ctl + nctl);
 
-	int n = poll(p->fds, 2 + p->nchildren + nctl, wait_ms(m));
+	int n = poll(p->fds, 2 + p->nchildren + nctl + UPGRADE_FDS, wait_ms(m));
 	m->now_ms = clock_mono_ms();
 	if (n > 0)
 		read_signals(m);
@@ -280,11 +317,15 @@ static void take_turn(struct master *m, struct polled *p)
 			child_on_message(m, p->children[i]);
 	}
 	ctl_server_tend(m, ctl, nctl);
+	if (n > 0)
+		upgrade_on_input(m, ctl + nctl);
 	handle_signals(m);
 	watchdog_tick(m);
+	ping_supervisor(m);
 	logs_reconnect(m, false);
 	move_on(m);
 	reload_tend(m);
+	upgrade_tend(m);
 	crews_tend(m);
 	crews_publish(m);
 	children_tend(m);
@@ -303,28 +344,31 @@ static int loop(struct master *m)
 	return m->exit_status;
 }
 
-int master_run(struct conf *c, int ready_fd)
+int master_run(const struct master_given *given)
 {
+	struct conf *c = given->conf;
 	struct master m = {
-		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .ready_fd = ready_fd, .daemon = ready_fd >= 0,
-		.signal_fd = -1,
-		.history_fd = -1,
+		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .given = given, .ready_fd = given->ready_fd,
+		.daemon = given->daemon, .signal_fd = -1, .history_fd = -1,
 		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .reload = { .pipe = -1 },
 	};
 	int status = EXIT_CANNOT_START;
 
 	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
 	m.begun_wall_ms = clock_wall_ms();
+	m.ping_every_ms = notify_ping_ms();
 	m.conf_file = m.daemon ? c->path : c->file;
-	m.crew = crew_new(&m, c);
 	title_set("weir: master");
 	log_set_role("master");
+	upgrade_init(&m.upgrade);
+	bool good = given->estate == NULL || heir_begin(&m, given->estate);
+	m.crew = crew_new(&m, c);
 	panic_note()->role = "master";
 	panic_catch_signals();
 	m.signal_fd = open_signals();
 	if (m.signal_fd < 0)
 		master_complain("cannot receive signals: %s", strerror(errno));
-	else if (start_open(&m))
+	else if (good && start_open(&m))
 		status = loop(&m);
 	start_close(&m);
 	if (m.signal_fd >= 0)

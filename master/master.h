@@ -21,6 +21,7 @@
 #include "master/lock.h"
 #include "master/priv.h"
 #include "master/reload.h"
+#include "master/upgrade.h"
 
 #define MASTER_MAGIC 0x3a57e200u
 
@@ -42,15 +43,27 @@ enum master_state {
 
 struct crew;
 
+/* What main() knows; lives as long as the master. */
+struct master_given {
+	struct conf *conf;
+	int ready_fd;			/* tells a waiting parent how the start went; -1: nobody waits */
+	bool daemon;			/* -D: no terminal, and nothing that belongs to the starter is kept open */
+	const char *program;		/* where the file of this program is looked for at an upgrade; NULL: not known */
+	char *const *argv;
+	struct estate *estate;		/* of the master that this one is to replace; NULL: an ordinary start */
+};
+
 struct master {
 	uint32_t magic;
 	enum master_state state;
 	int exit_status;
+	const struct master_given *given;
 	const char *conf_file;		/* what a reload reads */
 	struct crew *crews;		/* the youngest first */
 	struct crew *crew;		/* the one in force; the first one from its making on */
 	unsigned last_crew;		/* number of the youngest that ever was */
 	struct reload reload;
+	struct upgrade upgrade;
 	uint64_t lost_conns, lost_requests;	/* of old crews that were ended */
 	uint64_t worker_restarts, other_restarts;
 	uint64_t begun_wall_ms;
@@ -65,13 +78,16 @@ struct master {
 	struct ctl_server ctl;
 	uint64_t now_ms;		/* read once per turn of the loop */
 	uint64_t begun_ms;
+	uint64_t stop_ms;		/* when MASTER_STOPPING began */
 	uint64_t tick_ms;		/* last turn of the watchdog */
+	uint64_t ping_every_ms;		/* how often a supervisor is told that this loop turns; 0: never */
+	uint64_t ping_ms;		/* the last time */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
 	unsigned logs_round;		/* raised each time the logs are reopened */
 };
 
-/* Runs until told to stop; returns the exit status. ready_fd: see struct master. */
-int master_run(struct conf *c, int ready_fd);
+/* Runs until told to stop; returns the exit status. */
+int master_run(const struct master_given *given);
 
 const char *master_state_name(enum master_state s);
 /* One setter. Never goes back. */

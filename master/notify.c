@@ -2,7 +2,7 @@
  * notify.c - tells a supervisor that speaks systemd's protocol how we are.
  *
  * One datagram to the socket in NOTIFY_SOCKET. Called by the master as it gets
- * ready and stops. It never waits and needs no library.
+ * ready and stops, and by its loop where the supervisor has a watchdog. It never waits and needs no library.
  */
 #include "master/notify.h"
 
@@ -29,4 +29,14 @@ void notify_systemd(const char *state)
 	sendto(fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
 	close(fd);
+}
+
+uint64_t notify_ping_ms(void)
+{
+	/* WATCHDOG_PID is not looked at: a master that takes the place of another inherits the wrong one, and the
+	 * supervisor itself knows whom it listens to. */
+	const char *text = getenv("WATCHDOG_USEC");
+	uint64_t usec = text != NULL && getenv("NOTIFY_SOCKET") != NULL ? strtoull(text, NULL, 10) : 0;
+
+	return usec / 2000 > 0 || usec == 0 ? usec / 2000 : 1;
 }

@@ -4,7 +4,11 @@
 #ifndef MASTER_NOTIFY_H
 #define MASTER_NOTIFY_H
 
+#include <stdint.h>
+
 /* "READY=1", "STOPPING=1". Does nothing where NOTIFY_SOCKET is not set; failures are not our affair. */
 void notify_systemd(const char *state);
+/* How often a supervisor wants to hear that the loop still turns; 0: it does not ask. */
+uint64_t notify_ping_ms(void);
 
 #endif

@@ -101,9 +101,16 @@ __attribute__((format(printf, 2, 3))) static void give_up(struct master *m, cons
 
 void reload_cancel(struct master *m)
 {
-	if (m->reload.state != RELOAD_NONE)
+	struct reload *r = &m->reload;
+
+	if (r->state != RELOAD_NONE)
 		give_up(m, "weir ends");
-	m->reload.asked = m->reload.done;
+	if (r->asked != r->done) {
+		r->done = r->asked;
+		ctl_server_reloaded(m, false, m->upgrade.state == UPGRADE_HANDED ?
+				    "weir was upgraded meanwhile, and that read the configuration; ask again to be sure\n" :
+				    "weir ends\n");
+	}
 }
 
 /* ---- the trial ---- */
@@ -353,22 +360,10 @@ static void look_at_last(struct master *m)
 	finish(m, true, text);
 }
 
-static const struct child *lost_child(const struct crew *w)
-{
-	for (unsigned i = 0; i < w->nchildren; i++) {
-		const struct child *c = &w->children[i];
-
-		/* Gone, or given up by the watchdog. */
-		if (c->restarts > 0 || c->state == CHILD_STUCK)
-			return c;
-	}
-	return NULL;
-}
-
 static void look_at_crew(struct master *m)
 {
 	const struct crew *w = m->reload.next;
-	const struct child *c = lost_child(w);
+	const struct child *c = crew_lost_child(w);
 
 	if (c != NULL)
 		give_up(m, "%s of generation %u could not start; the error log says why", c->name, w->number);
@@ -389,8 +384,8 @@ unsigned reload_ask(struct master *m)
 	return r->asked;
 }
 
-/* When the youngest old crew has had its grace; 0: there is room at once. */
-static uint64_t room_at(const struct master *m)
+/* When the youngest old crew has had its grace. */
+uint64_t reload_room_at(const struct master *m)
 {
 	uint64_t youngest = 0;
 
@@ -417,6 +412,16 @@ static void make_room(struct master *m)
 		crew_end(m, oldest);
 }
 
+bool reload_has_room(struct master *m)
+{
+	if (reload_room_at(m) > m->now_ms)
+		return false;
+	if (crews_old(m) < CREWS_OLD)
+		return true;
+	make_room(m);
+	return false;
+}
+
 void reload_tend(struct master *m)
 {
 	struct reload *r = &m->reload;
@@ -425,11 +430,7 @@ void reload_tend(struct master *m)
 		return;
 	switch (r->state) {
 	case RELOAD_NONE:
-		if (r->asked == r->done || room_at(m) > m->now_ms)
-			return;
-		if (crews_old(m) >= CREWS_OLD)
-			make_room(m);
-		else
+		if (r->asked != r->done && m->upgrade.state == UPGRADE_NONE && reload_has_room(m))
 			begin(m);
 		return;
 	case RELOAD_CHECKING:
@@ -455,7 +456,7 @@ uint64_t reload_next(const struct master *m)
 		return UINT64_MAX;
 	switch (r->state) {
 	case RELOAD_NONE:
-		return r->asked == r->done ? UINT64_MAX : room_at(m);
+		return r->asked == r->done || m->upgrade.state != UPGRADE_NONE ? UINT64_MAX : reload_room_at(m);
 	case RELOAD_CHECKING:
 		return r->dead ? 0 : r->began_ms + RELOAD_CHECK_MS;
 	case RELOAD_STARTING:

@@ -52,6 +52,10 @@ unsigned reload_ask(struct master *m);
 void reload_tend(struct master *m);
 /* Earliest time at which reload_tend() has something to do; UINT64_MAX: none. */
 uint64_t reload_next(const struct master *m);
+/* Two old generations are the most: is there room for one more? Ends the oldest when they had their grace. */
+bool reload_has_room(struct master *m);
+/* When there will be; 0: there is. */
+uint64_t reload_room_at(const struct master *m);
 /* What to poll for. */
 struct pollfd reload_fd(const struct master *m);
 void reload_on_input(struct master *m);

@@ -86,7 +86,8 @@ static const struct rule rules[] = {
 	/* oneself */
 	CALL(getpid), CALL(gettid), CALL(getppid), CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid),
 	CALL(getrandom), CALL(uname), CALL(sysinfo), CALL(getrusage), CALL(exit), CALL(exit_group),
-	CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sigaltstack), CALL_EQ(prctl, 0, PR_SET_NAME),
+	CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sigaltstack), CALL(signalfd4),
+	CALL_EQ(prctl, 0, PR_SET_NAME),
 	/* limits are read: nothing new is given */
 	CALL_EQ(prlimit64, 2, 0), CALL(getrlimit),
 

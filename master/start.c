@@ -100,7 +100,13 @@ static bool open_control(struct master *m)
 /* Before the first fork and before privileges go: whatever the library opens, it opens now. */
 static bool open_tls(struct master *m)
 {
+	const struct estate *e = m->upgrade.estate;
+
 	cert_init();
+	if (e != NULL && e->has_tickets) {
+		m->tickets = e->tickets;
+		return true;
+	}
 	if (ticket_init(&m->tickets, clock_mono_us() / 1000))
 		return true;
 	master_complain("cannot get random bytes for TLS session tickets");
@@ -111,13 +117,14 @@ static bool open_tls(struct master *m)
 
 bool start_open(struct master *m)
 {
+	const bool heir = heir_waits(&m->upgrade);
 	struct crew *w = m->crew;
 	char why[256];
 
 	if (!logs_open(w->conf, m->daemon))
 		return false;
 	logs_use(w->conf);
-	if (!take_pid_file(m) || !open_control(m))
+	if (heir ? !heir_take_files(m) : !take_pid_file(m) || !open_control(m))
 		return false;
 	if (!priv_find_user(&w->priv, w->conf, why, sizeof(why)) || !priv_prepare(&w->priv, w->conf, why, sizeof(why))) {
 		master_complain("%s", why);
@@ -125,10 +132,13 @@ bool start_open(struct master *m)
 	}
 	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
-	slots_firm(&m->slots, w->conf);
+	if (!heir)
+		slots_firm(&m->slots, w->conf);
 	/* Without it charts begin anew with each generation; no more than that. */
-	m->history_fd = shm_make("weir-history", SHM_HISTORY);
-	if (!crew_open(w, NULL))
+	if (m->history_fd < 0)
+		m->history_fd = shm_make("weir-history", SHM_HISTORY);
+	/* Behind our own in the list is the one that we replace. */
+	if (!crew_open(w, heir ? w->next : NULL))
 		return false;
 	priv_trim_master(&w->priv);
 	return true;
@@ -179,12 +189,14 @@ void start_close(struct master *m)
 	m->history_fd = -1;
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
+	log_tee(NULL);
 	log_set_fd(-1, false);
 	panic_set_fd(-1);
 	for (struct crew *w; (w = m->crews) != NULL;) {
 		m->crews = w->next;
 		crew_free(w);
 	}
+	heir_fini(m);
 	/* Only one that never was ready still has somebody to tell. */
 	tell_parent(m, m->exit_status != EXIT_ORDERLY ? m->exit_status : EXIT_CANNOT_START);
 }

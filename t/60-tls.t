@@ -233,6 +233,78 @@ def split_hello(t, weir):
                 equal(client.sock.recv(3)[:1], b'\x16', 'a handshake record came back')
 
 
+def reloads(t, ca):
+    pair = ca.issue('a.test', ['a.test', 'before'])
+    weir = Weir(CONF, name='reloads', pair=pair, one=t.one)
+    weir.expect_deaths = True   # old generations end
+    for most in (V12, V13):
+        with t.case('a session resumes after a reload (%s)' % most.name):
+            context = ca.client(most=most)
+            with Client(weir.port, tls=context, name='a.test') as client:
+                client.fetch(target='/facts')
+                session = client.sock.session
+            control(weir, 'reload')
+            with Client(weir.port, tls=context, name='a.test', session=session) as client:
+                equal(client.fetch(target='/facts').status, 200, 'status')
+                true(client.sock.session_reused, 'the session was resumed')
+    with t.case('a reload reads certificates again; a session of the old one is not resumed'):
+        other = ca.issue('a.test', ['a.test', 'after'], days=61)
+        os.rename(other.cert, pair.cert)
+        os.rename(other.key, pair.key)
+        control(weir, 'reload')
+        context = ca.client(most=V13)
+        with Client(weir.port, tls=context, name='a.test', session=None) as client:
+            contains(str(client.sock.getpeercert()), 'after', 'names')
+
+
+def storm(t, weir, ca):
+    with t.case('many handshakes at once: each is made, and what already runs does not wait for all of them'):
+        alone = Weir(CONF, name='storm', workers=1, pair=t.rsa, one=t.one)
+        count = 300
+        steady = Client(alone.port, tls=ca.client(), name='a.test')
+        steady.fetch(target='/facts')
+        ends = []
+        for _ in range(count):
+            sock = socket.create_connection(('127.0.0.1', alone.port), 20)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = ca.client(verify=False).wrap_bio(incoming, outgoing, server_hostname='a.test')
+            shake(tls)
+            ends.append((sock, tls, incoming, outgoing))
+        for sock, _, _, outgoing in ends:
+            sock.sendall(outgoing.read())
+        began = time.monotonic()
+        equal(steady.fetch(target='/facts').status, 200, 'status while they wait')
+        between = time.monotonic() - began
+        for sock, tls, incoming, outgoing in ends:
+            sock.settimeout(20)
+            while not shake(tls):
+                incoming.write(sock.recv(16384))
+            sock.sendall(outgoing.read())
+            sock.close()
+        until('all are made', lambda: totals(alone)['tls_handshakes'] == count + 1, 20)
+        true(totals(alone)['tls_waits'] > 0, 'none was put off')
+        t.note('an answer among %d handshakes took %.1f ms; %d steps were put off' % (
+            count, between * 1000, totals(alone)['tls_waits']))
+        steady.close()
+
+
+def shake(tls):
+    try:
+        tls.do_handshake()
+        return True
+    except ssl.SSLWantReadError:
+        return False
+
+
+def expiry(t, ca):
+    with t.case('the log tells of certificates that end soon or have ended, and of no others'):
+        alone = Weir(CONF + '[listen more]\nbind = 127.0.0.1:{port_more}\ncertificate = {soon}\ncertificate = {late}\n',
+                     name='expiry', pair=t.pair, one=t.one, soon=ca.issue('soon.test', days=5), late=ca.issue('late.test', days=-1))
+        alone.wait_errors(r'warn checker.*certificate of soon\.test in \S*soon\S* expires in [45] days')
+        alone.wait_errors(r'error checker.*certificate of late\.test in \S*late\S* has expired 1 day ago')
+        lacks(alone.errors(), 'certificate of a.test', 'log')
+
+
 def memory(t, ca):
     weir = Weir(CONF, name='memory', workers=1, pair=t.pair, one=t.one)
     count = 400
@@ -284,7 +356,8 @@ def checks(t, ca):
             true(re.search(r'weir\.ini:3: warning: .*' + why, run.text), run.text)
     for line, why in (('tls_ciphers = ECDHE-RSA-AES128-GCM-SHA256:FOO', 'FOO'), ('tls_min = 1.1', '1.2 or 1.3'),
                       ('client_ca = /nowhere', 'No such file'), ('client_verify = required', 'needs a client_ca'),
-                      ('client_verify = always', 'off | optional | required')):
+                      ('client_verify = always', 'off | optional | required'),
+                      ('hsts = always', 'a time, say 365d'), ('hsts = 1d subdomain', 'did you mean "subdomains"')):
         with t.case('-t refuses ' + line):
             run = check(t.pair, line)
             equal(run.code, 1, 'exit status')
@@ -303,6 +376,7 @@ def checks(t, ca):
 with Story('TLS with clients', deadline=150) as t:
     ca = Authority()
     t.pair = ca.issue('a.test', ['a.test', '127.0.0.1'])
+    t.rsa = ca.issue('a.test', kind='rsa')
     t.one = one = Origin('one')
     weir = Weir(CONF, pair=t.pair, one=one)
     requests(t, weir, one, ca)
@@ -310,6 +384,9 @@ with Story('TLS with clients', deadline=150) as t:
     refusals(t, weir, ca)
     split_hello(t, weir)
     floods(t, weir, ca)
+    reloads(t, ca)
+    storm(t, weir, ca)
+    expiry(t, ca)
     sessions(t, weir, ca)
     memory(t, ca)
     checks(t, ca)

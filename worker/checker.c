@@ -4,8 +4,8 @@
  *
  * Called once by the master's child, privileges already dropped. The only
  * writer of health cells. Serves no clients; looks after servers and names
- * until it is told to stop, and for a while when the master is gone, as the
- * workers do.
+ * until it is told to stop, or, when the master is gone, for as long as a
+ * worker lives.
  */
 #include "worker/checker.h"
 
@@ -20,7 +20,8 @@
 #include "common/panic.h"
 #include "worker/worker.h"
 
-#define ORPHAN_MS 30000			/* without a shutdown_timeout */
+#define ORPHAN_TICK_MS 1000		/* without a master: how often we look whether a worker is left */
+#define ORPHAN_SILENCE_MS 3000		/* of a worker: it is no more */
 
 uint64_t checker_random(struct checker *c, uint64_t n)
 {
@@ -81,11 +82,26 @@ static void take_log(struct checker *c, uint64_t id, int fd)
 		close(old);
 }
 
+/* Nobody clears the row of a dead one any more, but it does not beat. */
+static bool has_workers(const struct checker *c)
+{
+	for (unsigned i = 0; i < c->conf->workers; i++) {
+		uint64_t beat = atomic_load_explicit(&shm_row(c->shm, i)->beat_ms, memory_order_relaxed);
+
+		if (beat + ORPHAN_SILENCE_MS > c->loop.now_ms)
+			return true;
+	}
+	return false;
+}
+
 static void on_orphan(struct timer *t)
 {
 	struct checker *c = container_of(t, struct checker, orphan);
 
-	c->loop.stop = true;
+	if (has_workers(c))
+		timer_set(&c->loop.wheel, &c->orphan, c->loop.now_ms + ORPHAN_TICK_MS);
+	else
+		c->loop.stop = true;
 }
 
 static void on_control(struct watch *w, uint32_t events)
@@ -105,9 +121,8 @@ static void on_control(struct watch *w, uint32_t events)
 	}
 	if (rc == 0)
 		return;
-	uint64_t ms = c->conf->shutdown_timeout > 0 ? (uint64_t)c->conf->shutdown_timeout : ORPHAN_MS;
 	loop_pause_input(&c->loop, c->process->control, w, true, false);
-	timer_set(&c->loop.wheel, &c->orphan, c->loop.now_ms + ms);
+	timer_set(&c->loop.wheel, &c->orphan, c->loop.now_ms + ORPHAN_TICK_MS);
 }
 
 static void on_wake(struct watch *w, uint32_t events)
@@ -226,6 +241,7 @@ void checker_main(struct process *p)
 	on_turn(&c->loop);
 	ipc_send(p->control, IPC_READY, atomic_load(&shm_own(c->shm)->gen), 0, -1);
 	watch_all(c);
+	expiry_start(&c->expiry, c);
 	loop_run(&c->loop);
 	_exit(0);
 }

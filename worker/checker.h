@@ -16,6 +16,11 @@
 #define TARGET_MAGIC  0x7a49e700u
 #define NAME_MAGIC    0x4a3e0001u
 
+struct expiry {
+	struct checker *checker;
+	struct timer timer;		/* the next look */
+};
+
 struct checker {
 	uint32_t magic;
 	struct process *process;
@@ -29,6 +34,7 @@ struct checker {
 	unsigned nnames;
 	bool news;			/* workers shall be woken at the end of this turn */
 	uint64_t trouble_ms;		/* when a lack of our own was last complained of */
+	struct expiry expiry;
 	struct watch control, wake;
 	struct timer orphan;
 	struct buf_pool bufs;		/* of TLS alone */
@@ -76,6 +82,10 @@ void target_adopt(struct target *t);
 void target_come(struct target *t, const struct addr *a, enum health_why why);
 /* The address is no longer the name's. */
 void target_gone(struct target *t);
+
+/* ---- expiry.c ---- */
+/* Warns of certificates that end soon, now and every day. */
+void expiry_start(struct expiry *e, struct checker *c);
 
 /* ---- names.c ---- */
 

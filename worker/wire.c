@@ -14,6 +14,7 @@ static const struct filter *const filters[] = {
 	&filter_path,
 	&filter_forward,
 	&filter_edit,
+	&filter_hsts,
 	&filter_location,
 };
 

@@ -9,10 +9,12 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "common/ipc.h"
@@ -40,8 +42,11 @@ struct worker {
 	struct down down;
 	struct acceptor *acceptors;
 	unsigned nacceptors;
-	struct watch control, wake;
+	struct watch control, wake, signals;
+	int signal_fd;			/* of an orphan */
 	struct timer drain_end;
+	bool crowded;			/* clients are not accepted since so many handshakes wait */
+	struct timer orphan_end;	/* without a master: no longer than this */
 	uint64_t turns;
 };
 
@@ -52,6 +57,15 @@ static struct worker *worker_of(struct env *e)
 
 /* ---- each turn ---- */
 
+static void end_crowd(struct worker *w)
+{
+	if (!w->crowded || w->env.tls.nwaiting > TLS_WAITING_MAX / 2)
+		return;
+	w->crowded = false;
+	for (unsigned i = 0; i < w->nacceptors; i++)
+		acceptor_update(&w->acceptors[i]);
+}
+
 static void on_turn(struct loop *l)
 {
 	struct worker *w = l->owner;
@@ -61,6 +75,8 @@ static void on_turn(struct loop *l)
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		accept_fails += w->acceptors[i].errors;
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
+	atomic_store_explicit(&row->stats[STAT_TLS_WAITS], w->env.tls.put_off, memory_order_relaxed);
+	end_crowd(w);
 	alog_flush(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
@@ -77,8 +93,13 @@ static bool on_conn(struct acceptor *a, int fd, const struct addr *peer)
 
 static bool may_accept(struct acceptor *a)
 {
-	const struct worker *w = a->owner;
+	struct worker *w = a->owner;
+	const struct conf_listen *l = a->tag;
 
+	if (l->tls && tls_crowded(&w->env.tls)) {
+		w->crowded = true;
+		return false;
+	}
 	return w->env.nconns < w->env.max_conns;
 }
 
@@ -127,7 +148,7 @@ static void listen_all(struct worker *w)
 		const struct conf_bind *b = find_bind(p->conf, p->listens[i].bind, &l);
 
 		/* Until they have closed it, workers of an older generation watch it too. */
-		if (!acceptor_init(a, &w->loop, p->listens[i].fd, b->addr.family == ADDR_UNIX, on_conn, w)) {
+		if (!acceptor_init(a, &w->loop, p->listens[i].fd, p->listens[i].shared, on_conn, w)) {
 			log_error("cannot watch %.*s: %s", SPAN_FMT(b->text), strerror(errno));
 			_exit(1);
 		}
@@ -185,6 +206,67 @@ static void take_log(struct worker *w, uint64_t id, int fd)
 	alog_reopen(w->env.alog, (unsigned)id, fd);
 }
 
+static void on_orphan_end(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, orphan_end);
+
+	log_warn("orphan_timeout passed without a master: ending what is under way");
+	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
+}
+
+static void on_signal(struct watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(w->signal_fd, &info, sizeof(info)) != sizeof(info) || w->env.draining)
+		return;
+	log_notice("Told to end, without a master: ending what is under way");
+	worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
+}
+
+/* Signals are the master's business; when it is gone, they are the one way left to have an orphan end in order. */
+static void take_signals(struct worker *w)
+{
+	const struct sigaction sa = { .sa_handler = SIG_DFL };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGQUIT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	w->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	w->signals.on_event = on_signal;
+	if (w->signal_fd < 0 || !loop_watch_input(&w->loop, w->signal_fd, &w->signals, false)) {
+		log_warn("cannot take signals (%s): only SIGKILL ends this process early", strerror(errno));
+		return;
+	}
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGQUIT, &sa, NULL);
+}
+
+/* The master is gone. Who has begun to serve goes on for a while: a supervisor may start another one in a moment. */
+static void become_orphan(struct worker *w)
+{
+	const int64_t limit = w->process->conf->orphan_timeout;
+
+	loop_pause_input(&w->loop, w->process->control, &w->control, true, false);
+	if (w->env.draining)
+		return;
+	if (w->acceptors == NULL) {
+		w->loop.stop = true;
+		return;
+	}
+	take_signals(w);
+	if (limit == 0) {
+		log_error("the master is gone: serving on without it; start weir again");
+		return;
+	}
+	log_error("the master is gone: serving on without it for %lld s; start weir again", (long long)limit / 1000);
+	timer_set(&w->loop.wheel, &w->orphan_end, w->loop.now_ms + (uint64_t)limit);
+}
+
 static void on_control(struct watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, control);
@@ -215,13 +297,8 @@ static void on_control(struct watch *watch, uint32_t events)
 		if (fd >= 0)
 			close(fd);
 	}
-	if (rc < 0 && !w->env.draining) {
-		log_error("the master is gone: serving what is under way, then ending");
-		loop_pause_input(&w->loop, w->process->control, watch, true, false);
-		worker_drain(w, (uint64_t)w->process->conf->shutdown_timeout, ORPHAN_GRACE_MS);
-	} else if (rc < 0) {
-		loop_pause_input(&w->loop, w->process->control, watch, true, false);
-	}
+	if (rc < 0)
+		become_orphan(w);
 }
 
 static void on_wake(struct watch *watch, uint32_t events)
@@ -331,6 +408,7 @@ void worker_main(struct process *p)
 	w->loop.on_turn = on_turn;
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
+	timer_init(&w->orphan_end, on_orphan_end);
 	w->control.on_event = on_control;
 	w->wake.on_event = on_wake;
 	if (!loop_watch_input(&w->loop, p->control, &w->control, false) ||

@@ -40,7 +40,7 @@ class Nginx(Server):
     """nginx with `server` = the inside of its server block (default: answers its name); files: {name: bytes} below
     {root}.  {port} and {root} are filled in."""
 
-    def __init__(self, name='nginx', server='location / {{ return 200 "{name}\\n"; }}', files=None, port=None):
+    def __init__(self, name='nginx', server='location / {{ return 200 "{name}\\n"; }}', files=None, port=None, connections=1024):
         port = port or free_port()
         folder = story().path(name)
         root = os.path.join(folder, 'html')
@@ -54,7 +54,7 @@ class Nginx(Server):
         with open(conf, 'w') as f:
             f.write('''
 daemon off; master_process off; worker_processes 1; pid %(folder)s/pid; error_log stderr info;
-events { worker_connections 1024; }
+events { worker_connections %(connections)d; }
 http {
     access_log %(folder)s/access.log; default_type text/plain; client_max_body_size 0;
     client_body_temp_path %(folder)s/t1; proxy_temp_path %(folder)s/t2; fastcgi_temp_path %(folder)s/t3;
@@ -63,7 +63,7 @@ http {
 %(server)s
     }
 }
-''' % dict(folder=folder, port=port, name=name, server=server, root=root))
+''' % dict(folder=folder, port=port, name=name, server=server, root=root, connections=connections))
         path = shutil.which('nginx', path=os.environ.get('PATH', '') + ':/usr/sbin')
         super().__init__(name, [path, '-p', folder, '-c', conf, '-e', 'stderr'], port)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -80,7 +81,9 @@ class Weir(Child):
     {dir} its directory and {one} the origin given as one=...; [weir] gets the test's log files, a pid file and
     `workers` unless set.  Ready when the constructor returns."""
 
-    def __init__(self, conf, name='weir', workers=2, start=True, args=(), env=None, wait=True, **things):
+    def __init__(self, conf, name='weir', workers=2, start=True, args=(), env=None, wait=True, own=False, cwd=None,
+                 program=None, **things):
+        """own: runs a copy of the program in its directory (self.weir) that a test may replace."""
         self.weir = binary()
         name = name.replace(' ', '-')
         self.dir = story().path(name)
@@ -95,7 +98,10 @@ class Weir(Child):
         self.control_path = os.path.join(self.dir, 'control.sock')
         self.workers_wanted = workers
         self.write(conf)
-        super().__init__(name, [self.weir] + list(args) + ['-c', self.conf_path], env=environment(env))
+        if own:
+            self.weir = os.path.join(self.dir, 'weir')
+            shutil.copy(binary(), self.weir)
+        super().__init__(name, [program or self.weir] + list(args) + ['-c', self.conf_path], cwd=cwd, env=environment(env))
         self.first_workers, self.known = {}, {}
         self.stopped = self.expect_deaths = False
         story().finally_(self.last_check)
@@ -170,9 +176,18 @@ class Weir(Child):
               and len(self.workers()) >= (self.workers_wanted or 1), timeout, step=0.005)
         return time.monotonic() - began
 
+    def follow(self):
+        """After an upgrade: from here on self.pid is the master that the pid file names; gives it."""
+        self.pid = int(read_text(self.pid_path))
+        self.known[self.pid] = birth(self.pid)
+        self.workers()
+        return self.pid
+
     def stop(self, signum=signal.SIGTERM, status=0, timeout=10):
         """Ends weir by a signal; asserts exit status, that no child is left and that no sanitizer spoke."""
-        if self.process.poll() is None:
+        if self.pid != self.process.pid:
+            self.stop_heir(signum, timeout)
+        elif self.process.poll() is None:
             self.workers()
             self.process.send_signal(signum)
         got = self.wait(timeout)
@@ -181,6 +196,12 @@ class Weir(Child):
         until('the children of weir are gone', lambda: not any(birth(p) == b and alive(p)
                                                                for p, b in self.known.items()), 2)
         self.check_trouble()
+
+    def stop_heir(self, signum, timeout):
+        """A master that is no child of ours."""
+        self.workers()
+        os.kill(self.pid, signum)
+        until('master %d is gone' % self.pid, lambda: not alive(self.pid), timeout)
 
     def check_trouble(self):
         for what, text in (('stderr', self.err()), ('error log', self.errors())):
@@ -194,7 +215,7 @@ class Weir(Child):
             return
         with story().case('%s: every worker lived to the end, weir stops with status 0 and no complaint' % self.name):
             self.check_trouble()
-            if self.process.poll() is not None:
+            if self.pid == self.process.pid and self.process.poll() is not None:
                 raise Failed('weir had ended before, with status %s' % self.process.returncode)
             if self.first_workers and not self.expect_deaths:
                 equal(self.workers(), self.first_workers, 'workers now and at the start')
@@ -203,7 +224,7 @@ class Weir(Child):
 
     def kill(self):
         if self.process is not None:
-            if self.process.poll() is None:
+            if self.process.poll() is None or self.pid != self.process.pid:
                 self.workers()
             child.end_pids(self.process, list(self.known.items()))
 

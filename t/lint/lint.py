@@ -287,6 +287,22 @@ def manuals(tree):
         yield pages[0], 1, 'mandoc ended with status %d' % status
 
 
+def reasons_told(tree):
+    """Who meets a close reason in a log finds it in the operator's chapter, and no other."""
+    page = 'man/weir-operations.7'
+    if page not in tree.files or 'common/reason.def' not in tree.files:
+        return
+    found = re.findall(r'^REASON\(\w+,\s*(\d+),\s*"(\w+)"', tree.text('common/reason.def'), re.M)
+    made = {word: status for status, word in found}
+    text = tree.text(page)
+    start = text.find('.Sh CLOSE REASONS')
+    told = dict(re.findall(r'^\.It Cm (\w+) Pq (\w+)$', text[start:], re.M))
+    for word in sorted(set(made) | set(told)):
+        want = 'none' if made.get(word) == '0' else made.get(word)
+        if told.get(word) != want:
+            yield page, 1, 'CLOSE REASONS: %s has status %s, common/reason.def says %s' % (word, told.get(word), want)
+
+
 RULES = (
     ('includes go down the tiers only', include_tiers),
     ('files and functions are short', sizes),
@@ -302,6 +318,7 @@ RULES = (
     ('Python parses', pythons),
     ('shellcheck', shells),
     ('mandoc -T lint', manuals),
+    ('every close reason is told of', reasons_told),
 )
 
 

@@ -10,6 +10,7 @@
 
 #define GET ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "weir.test"
 #define POST ":method", "POST", ":scheme", "http", ":path", "/", ":authority", "weir.test"
+#define TUNNEL(to) ":method", "CONNECT", ":protocol", to, ":scheme", "http", ":path", "/", ":authority", "weir.test"
 #define MAX_WORDS 32
 
 static struct arena arena;
@@ -97,6 +98,21 @@ static const struct row refusals[] = {
 	{ H2_GOOD, true, { GET, "host", "weir.test" } },
 	{ H2_BAD_DUPLICATE, true, { GET, "host", "weir.test", "host", "weir.test" } },
 	{ H2_BAD_CONNECT, true, { ":method", "CONNECT", ":authority", "a:80" } },
+	{ H2_BAD_PSEUDO_MISSING, true, { ":method", "CONNECT" } },
+	{ H2_BAD_PSEUDO, true, { ":method", "CONNECT", ":authority", "a:80", ":path", "/" } },
+	{ H2_BAD_PSEUDO, true, { ":method", "CONNECT", ":authority", "a:80", ":scheme", "http" } },
+	{ H2_GOOD, false, { TUNNEL("websocket") } },
+	{ H2_GOOD, true, { TUNNEL("WebSocket") } },
+	{ H2_BAD_PROTOCOL, false, { TUNNEL("websockets") } },
+	{ H2_BAD_PROTOCOL, false, { TUNNEL("connect-udp") } },
+	{ H2_BAD_PSEUDO, false, { TUNNEL("") } },
+	{ H2_BAD_PSEUDO, false, { TUNNEL("a b") } },
+	{ H2_BAD_PSEUDO_TWICE, false, { TUNNEL("websocket"), ":protocol", "websocket" } },
+	{ H2_BAD_PSEUDO_MISSING, false, { ":method", "CONNECT", ":protocol", "websocket", ":path", "/" } },
+	{ H2_BAD_PSEUDO_MISSING, false, { ":method", "CONNECT", ":protocol", "chat", ":scheme", "http" } },
+	{ H2_BAD_AUTHORITY, false, { ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/" } },
+	{ H2_BAD_LENGTH, false, { TUNNEL("websocket"), "content-length", "0" } },
+	{ H2_BAD_CONNECTION, false, { TUNNEL("websocket"), "upgrade", "websocket" } },
 	{ H2_BAD_CONNECTION, true, { GET, "connection", "close" } },
 	{ H2_BAD_CONNECTION, true, { GET, "keep-alive", "timeout=5" } },
 	{ H2_BAD_CONNECTION, true, { GET, "proxy-connection", "keep-alive" } },
@@ -138,6 +154,22 @@ START_TEST(mapped)
 	ck_assert(head.te_trailers && head.expect_continue && head.body == BODY_STREAM && !head.has_length);
 	ck_assert(head_find(&head, SPAN("x_forwarded_for")).p == NULL);
 	ck_span_eq(head_find(&head, SPAN("x-mine")), "v");
+	arena_fini(&arena);
+}
+END_TEST
+
+START_TEST(tunnels)
+{
+	static const char *const words[] = { TUNNEL("websocket"), "sec-websocket-key", "x", "a", "b", NULL };
+
+	start();
+	ck_assert_int_eq(map(words, false, false, 4096), H2_GOOD);
+	ck_assert_int_eq(head.method, METHOD_GET);
+	ck_assert(span_eq(head.method_text, SPAN("GET")));
+	ck_assert(head.upgrade && head.tunnel && span_eq(head.upgrade_to, SPAN("websocket")));
+	ck_assert_int_eq(head.body, BODY_NONE);
+	ck_assert_ptr_null(head_find(&head, SPAN("sec-websocket-key")).p);
+	ck_assert(span_eq(head_find(&head, SPAN("a")), SPAN("b")));
 	arena_fini(&arena);
 }
 END_TEST
@@ -250,8 +282,11 @@ START_TEST(answers)
 	ck_assert_str_eq(answer(BODY_NONE, false, 0, 304, false), ":status=304|date=now|Server=one|");
 	ck_assert_str_eq(answer(BODY_NONE, false, 0, 204, false), ":status=204|date=now|Server=one|");
 	ck_assert_str_eq(answer(BODY_NONE, false, 0, 103, false), ":status=103|Server=one|");
+	head_add(&head, SPAN("Sec-WebSocket-Accept"), SPAN("x"));
+	head_add(&head, SPAN("Upgrade"), SPAN("websocket"));
+	ck_assert_str_eq(answer(BODY_TUNNEL, false, 0, 101, false), ":status=200|date=now|Server=one|");
 	arena_fini(&arena);
 }
 END_TEST
 
-UNIT("h2_map", refused, mapped, lengths, cookies, limits, trailers, answers)
+UNIT("h2_map", refused, mapped, tunnels, lengths, cookies, limits, trailers, answers)

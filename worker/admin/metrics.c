@@ -249,6 +249,8 @@ static const struct family families[] = {
 	{ "weir_reloads_total", COUNTER, "Reloads by result.", reloads, WITHIN(shm_master, reloads) },
 	{ "weir_last_reload_timestamp_seconds", GAUGE, "When the last reload of each result ended; 0: never.",
 	  reload_times, 0 },
+	{ "weir_upgrades_total", COUNTER, "Changes to another program while serving, by result.", reloads,
+	  WITHIN(shm_master, upgrades) },
 	{ "weir_workers", GAUGE, "Workers as configured.", workers, 0 },
 	{ "weir_workers_live", GAUGE, "Workers that said within three seconds that they are well.", workers_live, 0 },
 	{ "weir_restarts_total", COUNTER, "Processes that died and were replaced.",

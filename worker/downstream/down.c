@@ -26,6 +26,7 @@ void down_init(struct down *d, struct env *e)
 	slab_init(&d->clients, "client", sizeof(struct client));
 	slab_init(&d->h2s, "h2", sizeof(struct h2));
 	slab_init(&d->h2_streams, "h2_stream", sizeof(struct h2_stream));
+	fold_pool_init(&d->h2_folds);
 }
 
 void down_fini(struct down *d)
@@ -33,6 +34,7 @@ void down_fini(struct down *d)
 	slab_fini(&d->clients);
 	slab_fini(&d->h2s);
 	slab_fini(&d->h2_streams);
+	fold_pool_fini(&d->h2_folds);
 	h2_shared_free(d);
 }
 

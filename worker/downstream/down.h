@@ -7,6 +7,7 @@
 #ifndef WORKER_DOWNSTREAM_DOWN_H
 #define WORKER_DOWNSTREAM_DOWN_H
 
+#include "common/fold.h"
 #include "common/slab.h"
 #include "worker/exchange/env.h"
 #include "worker/io/conn.h"
@@ -18,6 +19,7 @@ struct down {
 	struct env *env;
 	struct slab clients;
 	struct slab h2s, h2_streams;
+	struct fold_pool h2_folds;
 	struct h2_shared *h2;		/* NULL until a client speaks it */
 	uint64_t next_id;
 	bool ask_local;			/* some server is told where clients connected to */

@@ -4,9 +4,6 @@
  * h2_run() is the one place that reads, h2_work() the one place that calls exchanges and writes. Neither runs inside itself,
  * and no exchange is called while the library is at work.
  */
-#include <malloc.h>
-#include <string.h>
-
 #include "common/obj.h"
 #include "worker/downstream/down_h2.h"
 
@@ -20,45 +17,6 @@ struct h2_shared {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 };
-
-/* ---- memory of the library: counted and bounded ---- */
-
-static void *h2_malloc(size_t n, void *owner)
-{
-	struct h2 *h = owner;
-	void *p = h->mem + n > H2_MEM_MAX ? NULL : malloc(n);
-
-	if (p)
-		h->mem += malloc_usable_size(p);
-	return p;
-}
-
-static void h2_mem_free(void *p, void *owner)
-{
-	struct h2 *h = owner;
-
-	if (p)
-		h->mem -= malloc_usable_size(p);
-	free(p);
-}
-
-static void *h2_calloc(size_t n, size_t size, void *owner)
-{
-	void *p = size && n > H2_MEM_MAX / size ? NULL : h2_malloc(n * size, owner);
-
-	return p ? memset(p, 0, n * size) : NULL;
-}
-
-static void *h2_realloc(void *p, size_t n, void *owner)
-{
-	struct h2 *h = owner;
-	size_t old = p ? malloc_usable_size(p) : 0;
-	void *q = h->mem - old + n > H2_MEM_MAX ? NULL : realloc(p, n);
-
-	if (q)
-		h->mem += malloc_usable_size(q) - old;
-	return q;
-}
 
 /* ---- start ---- */
 
@@ -108,6 +66,7 @@ static bool greet(struct h2 *h)
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->client->listen->max_header_size },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
+		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
 	};
 
 	return nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) == 0 &&
@@ -126,7 +85,7 @@ static void on_leave(struct timer *t)
 bool h2_start(struct client *c)
 {
 	struct down *d = c->down;
-	nghttp2_mem mem = { NULL, h2_malloc, h2_mem_free, h2_calloc, h2_realloc };
+	nghttp2_mem mem;
 	struct h2 *h;
 
 	OBJ_CHECK(c, CLIENT_MAGIC);
@@ -136,8 +95,11 @@ bool h2_start(struct client *c)
 		return false;
 	h->magic = H2_MAGIC;
 	h->client = c;
-	mem.mem_user_data = h;
+	fold_init(&h->fold, &d->h2_folds);
+	mem = h2_mem(h);
+	h->frame_left = NGHTTP2_CLIENT_MAGIC_LEN;
 	if (nghttp2_session_server_new3(&h->session, d->h2->callbacks, h, d->h2->option, &mem) != 0) {
+		fold_fini(&h->fold);
 		slab_put(&d->h2s, h);
 		return false;
 	}
@@ -196,6 +158,7 @@ void h2_leave(struct h2 *h)
 	if (h->leave != H2_STAY || h->failed)
 		return;
 	h->leave = H2_NOTICE;
+	h2_wake(h);
 	nghttp2_submit_shutdown_notice(h->session);
 	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, mark);
 	timer_set(&loop->wheel, &h->leave_timer, loop->now_ms + LEAVE_MS);
@@ -240,6 +203,7 @@ void h2_free(struct client *c, enum reason why)
 
 	OBJ_CHECK(h, H2_MAGIC);
 	h2_fail(h, NGHTTP2_NO_ERROR, why);
+	h2_wake(h);
 	h->working = true;		/* nothing is to be queued any more */
 	end_streams(h, why);
 	loop_cancel(&c->later);
@@ -248,6 +212,7 @@ void h2_free(struct client *c, enum reason why)
 	buf_put(&c->env->bufs, &h->out);
 	nghttp2_session_del(h->session);
 	h->session = NULL;
+	fold_fini(&h->fold);
 	c->h2 = NULL;
 	loop_bury(c->env->loop, &h->grave, h2_bury);
 }
@@ -278,6 +243,20 @@ static uint64_t left_of(const struct h2 *h, uint64_t since, int64_t limit)
 	return spent < (uint64_t)limit ? (uint64_t)limit - spent : 1;
 }
 
+static uint64_t drowsy_since(const struct h2 *h)
+{
+	return h->woken_ms > h->quiet_ms ? h->woken_ms : h->quiet_ms;
+}
+
+/* Falling asleep comes before idle_timeout does. */
+static bool may_sleep(const struct h2 *h)
+{
+	int64_t idle = h->client->listen->idle_timeout;
+
+	return h->session && h->leave == H2_STAY && h->client->in == NULL &&
+	       (idle == 0 || h->quiet_ms + (uint64_t)idle > drowsy_since(h) + H2_SLEEP_MS);
+}
+
 uint64_t h2_deadline(const struct h2 *h)
 {
 	const struct conf_listen *l = h->client->listen;
@@ -290,7 +269,9 @@ uint64_t h2_deadline(const struct h2 *h)
 		return left_of(h, h->client->since_ms, l->header_timeout);
 	if (h->block.open)
 		return left_of(h, h->block_ms, l->header_timeout);
-	return h->nstreams ? 0 : left_of(h, h->quiet_ms, l->idle_timeout);
+	if (h->nstreams)
+		return 0;
+	return may_sleep(h) ? left_of(h, drowsy_since(h), H2_SLEEP_MS) : left_of(h, h->quiet_ms, l->idle_timeout);
 }
 
 void h2_on_deadline(struct h2 *h)
@@ -301,6 +282,10 @@ void h2_on_deadline(struct h2 *h)
 	} else if (!h->greeted || h->block.open) {
 		shm_count_reason(h->client->env->shm, REASON_HEADER_TIMEOUT);
 		h2_fail(h, h->greeted ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT, REASON_HEADER_TIMEOUT);
+	} else if (h->nstreams == 0 && may_sleep(h)) {
+		h2_sleep(h);
+		client_set_deadline(h->client);
+		return;
 	} else if (h->nstreams == 0) {
 		shm_count_reason(h->client->env->shm, REASON_IDLE_TIMEOUT);
 		h2_fail(h, NGHTTP2_NO_ERROR, REASON_IDLE_TIMEOUT);
@@ -354,6 +339,20 @@ static bool work_step(struct h2 *h)
 	return !list_empty(&h->dirty) || (had && h->out == NULL);
 }
 
+/* Neither side has anything to say any more. */
+static bool is_over(const struct h2 *h)
+{
+	if (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session) || !list_empty(&h->dirty))
+		return false;
+	list_each(n, &h->streams) {
+		const struct h2_stream *s = list_entry(n, struct h2_stream, node);
+
+		if (s->x && s->closed)
+			return false;	/* it still has bytes for its server */
+	}
+	return true;
+}
+
 void h2_work(struct h2 *h)
 {
 	struct client *c = h->client;
@@ -362,6 +361,7 @@ void h2_work(struct h2 *h)
 	OBJ_CHECK(h, H2_MAGIC);
 	if (h->working)
 		return;
+	h2_wake(h);
 	h->working = true;
 	loop_cancel(&c->later);
 	while (work_step(h) && ++steps < STEPS_MAX)
@@ -371,8 +371,7 @@ void h2_work(struct h2 *h)
 		client_close(c);
 		return;
 	}
-	if (h->out == NULL && (h->failed || (!nghttp2_session_want_read(h->session) &&
-					     !nghttp2_session_want_write(h->session) && list_empty(&h->dirty)))) {
+	if (h->out == NULL && (h->failed || is_over(h))) {
 		h2_linger(c);
 		return;
 	}
@@ -385,15 +384,22 @@ void h2_work(struct h2 *h)
 
 static void h2_feed(struct h2 *h, struct buf *in)
 {
-	ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in->data + in->start, buf_len(in));
+	ssize_t n = 0;
 
+	while (n >= 0 && buf_len(in) > 0 && !h->failed) {
+		size_t len = h2_frames_span(h, buf_span(in));
+
+		n = len ? nghttp2_session_mem_recv(h->session, (const uint8_t *)in->data + in->start, len) : 0;
+		buf_consume(in, len);
+	}
 	if (n == NGHTTP2_ERR_NOMEM)
 		h2_fail(h, NGHTTP2_INTERNAL_ERROR, REASON_NO_MEMORY);
 	else if (n == NGHTTP2_ERR_FLOODED || n == NGHTTP2_ERR_CALLBACK_FAILURE)
 		h2_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, REASON_FLOOD);
 	else if (n < 0)
 		h2_fail(h, NGHTTP2_PROTOCOL_ERROR, REASON_BAD_REQUEST);
-	buf_consume(in, buf_len(in));
+	if (h->failed)
+		buf_consume(in, buf_len(in));
 }
 
 /* True: bytes are in the buffer. */
@@ -435,6 +441,7 @@ void h2_run(struct client *c)
 	OBJ_CHECK(h, H2_MAGIC);
 	if (h->working)
 		return;
+	h2_wake(h);
 	while (!h->failed && reads < READS_MAX && h2_read(h)) {
 		h2_feed(h, c->in);
 		reads++;

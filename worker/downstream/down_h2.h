@@ -12,8 +12,10 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "common/fold.h"
 #include "worker/downstream/client_conn.h"
 #include "worker/downstream/h2_calm.h"
+#include "worker/downstream/h2_past.h"
 #include "worker/http/h2_map.h"
 
 #define H2_MAGIC 0xc11e2702u
@@ -25,7 +27,9 @@
 #define H2_HEADS_MAX (1u << 20)		/* decoded heads of all streams together; beyond it streams are refused */
 #define H2_MEM_MAX (3u << 20)		/* what the library may take for one connection */
 #define H2_OUT_MAX 65536		/* output that waits; beyond it nothing is produced and nothing read */
+#define H2_SLEEP_MS 1000		/* without a stream until it falls asleep */
 #define H2_CONTINUATIONS 8		/* frames of one header block */
+#define H2_FRAME_MAX 16384		/* payload of a frame that comes, SETTINGS_MAX_FRAME_SIZE */
 #define H2_TRAILERS_MAX 8192
 
 enum h2_leave {
@@ -45,7 +49,9 @@ struct h2_block {
 struct h2 {
 	uint32_t magic;
 	struct client *client;
-	nghttp2_session *session;
+	nghttp2_session *session;	/* NULL while it sleeps: see h2_wake() */
+	nghttp2_session *asleep;
+	struct fold fold;		/* what is large and lives as long as the session */
 	struct grave grave;
 	struct list streams, dirty;
 	unsigned nstreams;
@@ -59,10 +65,15 @@ struct h2 {
 	enum reason why;		/* and what the log is */
 	struct h2_block block;
 	struct h2_calm calm;
+	struct h2_past past;
+	uint8_t head[9];		/* of the frame that is coming in, as far as it came */
+	uint8_t head_have;
+	uint32_t frame_left;		/* bytes of its payload still to come */
 	struct buf *out;		/* whole frames, ready to be written */
 	struct timer leave_timer;
 	uint64_t out_ms;		/* since when output waits without progress */
 	uint64_t quiet_ms;		/* since when it has no stream */
+	uint64_t woken_ms;		/* when it last woke */
 	uint64_t block_ms;		/* since when a header block is open */
 	size_t unread;			/* body bytes that nobody wants, to be given back to the window */
 	size_t head_bytes;		/* of the heads of its streams */
@@ -83,10 +94,12 @@ struct h2_stream {
 	bool spoilt;			/* the request body is not what it said it would be */
 	bool ended;			/* the client's direction is whole */
 	bool closed;			/* the library has forgotten it */
+	bool answered;			/* our direction is */
 	bool drained;			/* exchange_on_sent() is owed */
 	bool held;			/* the exchange holds `given` */
 	bool continued;			/* 100 Continue was sent, or body came without it */
-	bool no_body;			/* answers HEAD */
+	bool no_body;			/* answers HEAD, or what it cannot answer */
+	bool tunnel;			/* an extended CONNECT, RFC 8441 */
 	uint64_t got;			/* bytes of body that came */
 	size_t head_bytes;
 	struct buf *in;			/* body that came and was not given yet */
@@ -109,8 +122,19 @@ void h2_dirty(struct h2_stream *s);
 /* The second step of h2_leave(). */
 void h2_leave_now(struct h2 *h);
 
+/* --- h2_mem.c --- */
+/* Where the library gets its memory for one connection. */
+nghttp2_mem h2_mem(struct h2 *h);
+/* Nothing is under way: gives back what memory it can. The session is not there until h2_wake(), which everybody calls first who
+ * is not called by the library, and which does nothing when it is awake. */
+void h2_sleep(struct h2 *h);
+void h2_wake(struct h2 *h);
+
 /* --- down_h2_in.c --- */
 nghttp2_session_callbacks *h2_callbacks_new(void);
+/* How many of the bytes that came may go to the library now, that is up to the next DATA frame's payload. 0: the frame that
+ * begins here is one that fails the connection. */
+size_t h2_frames_span(struct h2 *h, struct span in);
 void h2_block_fini(struct h2 *h);
 
 /* --- down_h2_stream.c --- */

@@ -29,11 +29,72 @@ static int charge(struct h2 *h, enum h2_kind k)
 	return h2_calm_take(&h->calm, k, now_of(h)) ? 0 : calm_down(h);
 }
 
+static int broken(struct h2 *h, uint32_t error)
+{
+	h2_fail(h, error, REASON_BAD_REQUEST);
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* What the library lets pass: a frame of a stream that the client itself has ended or left out, or of a size beyond what was
+ * said. */
+static int check_frame(struct h2 *h, const nghttp2_frame_hd *hd)
+{
+	bool first = hd->type == NGHTTP2_HEADERS;
+	enum h2_late late;
+
+	if (hd->type == NGHTTP2_CONTINUATION)
+		return hd->length > H2_FRAME_MAX ? broken(h, NGHTTP2_FRAME_SIZE_ERROR) : 0;
+	if (hd->type == NGHTTP2_PRIORITY)
+		return hd->stream_id == 0 ? broken(h, NGHTTP2_PROTOCOL_ERROR) : 0;
+	late = h2_past_late(&h->past, hd->stream_id);
+	if (late == H2_LATE_NOT && first)
+		h2_past_begin(&h->past, hd->stream_id);
+	if (late == H2_LATE_NOT || late == H2_LATE_FINE || nghttp2_session_find_stream(h->session, hd->stream_id))
+		return 0;
+	return broken(h, first && late == H2_LATE_SKIPPED ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_STREAM_CLOSED);
+}
+
+static void parse_head(const uint8_t *p, nghttp2_frame_hd *hd)
+{
+	hd->length = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
+	hd->type = p[3];
+	hd->flags = p[4];
+	hd->stream_id = (int32_t)((uint32_t)(p[5] & 0x7f) << 24 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8]);
+}
+
+/* The library says nothing of DATA on streams that are gone, and knows what is gone only when it has seen all before. */
+size_t h2_frames_span(struct h2 *h, struct span in)
+{
+	size_t at = 0;
+
+	while (at < in.n) {
+		size_t n = h->frame_left < in.n - at ? h->frame_left : in.n - at, start;
+		nghttp2_frame_hd hd;
+
+		start = at += n;
+		h->frame_left -= (uint32_t)n;
+		while (h->frame_left == 0 && h->head_have < sizeof(h->head) && at < in.n)
+			h->head[h->head_have++] = (uint8_t)in.p[at++];
+		if (h->head_have < sizeof(h->head))
+			break;
+		h->head_have = 0;
+		parse_head(h->head, &hd);
+		if (hd.type == NGHTTP2_DATA && start > 0)
+			return start;
+		if (hd.type == NGHTTP2_DATA && check_frame(h, &hd) != 0)
+			return 0;
+		h->frame_left = (uint32_t)hd.length;
+	}
+	return at;
+}
+
 static int block_frame(struct h2 *h, const nghttp2_frame_hd *hd)
 {
 	struct h2_block *b = &h->block;
 	bool first = hd->type == NGHTTP2_HEADERS;
 
+	if (check_frame(h, hd) != 0)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	if (first) {
 		h2_block_fini(h);
 		h->block_ms = now_of(h);
@@ -65,6 +126,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 		return charge(h, H2_KIND_PING);
 	case NGHTTP2_WINDOW_UPDATE:
 		return charge(h, H2_KIND_WINDOW);
+	case NGHTTP2_PRIORITY:
+		return check_frame(h, hd) ? NGHTTP2_ERR_CALLBACK_FAILURE : charge(h, H2_KIND_PRIORITY);
 	default:
 		return charge(h, H2_KIND_PRIORITY);
 	}
@@ -179,6 +242,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	case NGHTTP2_PING:
 		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && h->leave == H2_NOTICE)
 			h2_leave_now(h);
+		break;
+	case NGHTTP2_GOAWAY:
+		h2_leave_now(h);	/* what is under way is answered, then it ends */
 		break;
 	default:
 		break;

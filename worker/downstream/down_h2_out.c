@@ -108,12 +108,29 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 	return NGHTTP2_ERR_PAUSE;	/* the next frame needs its own look at the room */
 }
 
+/* An answer that is whole before its request ends the stream without blame (RFC 9113 8.1), once it is out: a reset takes along
+ * what still waits. */
+static void answer_out(struct h2 *h, struct h2_stream *s)
+{
+	if (s == NULL)
+		return;
+	s->answered = true;
+	if (s->x == NULL && !s->ended)
+		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *owner)
 {
 	struct h2 *h = owner;
 
-	(void)session;
-	if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+	if (frame->hd.type != NGHTTP2_RST_STREAM) {
+		if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
+		    (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS))
+			answer_out(h, nghttp2_session_get_stream_user_data(session, frame->hd.stream_id));
+		return 0;
+	}
+	h2_past_cut(&h->past, frame->hd.stream_id);
+	if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
 	    !h2_calm_take(&h->calm, H2_KIND_RESET, h->client->env->loop->now_ms)) {
 		h2_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, REASON_FLOOD);
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -157,7 +174,7 @@ bool h2_submit_head(struct h2_stream *s, const struct head *resp, bool body)
 	nv = nv_make(a, f, n);
 	if (nv == NULL)
 		return false;
-	if (resp->status < 200)
+	if (resp->status < 200 && resp->body != BODY_TUNNEL)
 		return nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n, NULL) == 0;
 	return nghttp2_submit_response(s->h2->session, s->id, nv, n, body ? &from : NULL) == 0;
 }

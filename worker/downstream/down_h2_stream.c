@@ -103,9 +103,11 @@ void h2_stream_head(struct h2_stream *s, bool end)
 	s->bad = map_block(s, &x->req, false, end);
 	h2_block_fini(h);
 	s->no_body = x->req.method == METHOD_HEAD;
+	s->tunnel = x->req.tunnel;
 	x->req.scheme = client_scheme(c);
 	if (x->req.method_text.n && x->req.target.n)
-		x->request_line = arena_join(&x->arena, (struct span[]){ x->req.method_text, SPAN(" "), x->req.target,
+		x->request_line = arena_join(&x->arena, (struct span[]){ s->tunnel ? method_name(METHOD_CONNECT) :
+										 x->req.method_text, SPAN(" "), x->req.target,
 									 SPAN(" HTTP/2") }, 4);
 	h2_dirty(s);
 	if (c->listen->max_requests && c->requests >= (uint64_t)c->listen->max_requests)
@@ -134,7 +136,9 @@ void h2_stream_trailers(struct h2_stream *s, bool end)
 	struct head *t = s->x ? arena_alloc(&s->x->arena, sizeof(*t)) : NULL;
 	enum h2_bad bad = H2_BAD_MEMORY;
 
-	if (t) {
+	if (t && s->tunnel) {
+		spoil(s, H2_BAD_TUNNEL_FIELDS);
+	} else if (t) {
 		head_init(t, &s->x->arena);
 		bad = map_block(s, t, true, end);
 		if (bad)
@@ -153,7 +157,7 @@ void h2_stream_data(struct h2_stream *s, const void *p, size_t n)
 	struct exchange *x = s->x;
 
 	s->got += n;
-	if (x && (x->req.body == BODY_NONE || (x->req.body == BODY_LENGTH && s->got > x->req.length)))
+	if (x && !s->tunnel && (x->req.body == BODY_NONE || (x->req.body == BODY_LENGTH && s->got > x->req.length)))
 		spoil(s, H2_BAD_LENGTH_BODY);
 	if (x == NULL || s->spoilt || s->bad) {
 		s->h2->unread += n;
@@ -178,7 +182,9 @@ void h2_stream_timer(struct h2_stream *s)
 	struct loop *loop = env_of(s)->loop;
 	int64_t ms = 0;
 
-	if (s->out)
+	if (s->x && s->x->tunnel)
+		ms = 0;		/* the exchange knows both directions */
+	else if (s->out)
 		ms = l->send_timeout;
 	else if (s->x && !s->fresh && s->x->body_wanted && !s->held)
 		ms = l->body_timeout;
@@ -287,7 +293,8 @@ void h2_stream_step(struct h2_stream *s)
 		if (s->x && s->x->resp_held)
 			exchange_on_sent(s->x);
 	}
-	if (s->closed)
+	/* A tunnel whose ends have both ended it may still hold bytes for the server. */
+	if (s->closed && !(s->tunnel && s->ended && s->answered))
 		h2_stream_gone(s, REASON_CLIENT_ABORT);
 	if (s->x && s->fresh)
 		stream_start(s);
@@ -338,11 +345,27 @@ static void side_interim(struct exchange *x, const struct head *h)
 	h2_later(s->h2);
 }
 
+/* To a CONNECT any 2xx says that the tunnel stands. */
+static bool tunnel_refused(const struct h2_stream *s, const struct head *resp)
+{
+	return s->tunnel && resp->body != BODY_TUNNEL && resp->status / 100 == 2;
+}
+
 static void side_head(struct exchange *x)
 {
+	static const struct head refused = { .magic = HEAD_MAGIC, .status = 502 };
 	struct h2_stream *s = x->side_owner;
 	bool body = x->resp.body != BODY_NONE && !s->no_body;
 
+	if (tunnel_refused(s, &x->resp) && !s->closed && !s->h2->failed) {
+		if (!h2_submit_head(s, &refused, false))
+			h2_fail(s->h2, NGHTTP2_INTERNAL_ERROR, REASON_NO_MEMORY);
+		s->no_body = true;
+		x->status = refused.status;
+		x->reason = REASON_UPGRADE_REFUSED;
+		h2_later(s->h2);
+		return;
+	}
 	if (!s->closed && !s->h2->failed && !h2_submit_head(s, &x->resp, body))
 		h2_fail(s->h2, NGHTTP2_INTERNAL_ERROR, REASON_NO_MEMORY);
 	h2_later(s->h2);
@@ -404,7 +427,7 @@ static void side_abort(struct exchange *x)
 	struct h2_stream *s = x->side_owner;
 
 	if (s->reset == 0)
-		s->reset = NGHTTP2_INTERNAL_ERROR;
+		s->reset = x->tunnel ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR;	/* RFC 8441 5 */
 }
 
 static void side_done(struct exchange *x)
@@ -426,8 +449,7 @@ static void side_done(struct exchange *x)
 	s->trailers = NULL;
 	h->head_bytes -= s->head_bytes;
 	s->head_bytes = 0;
-	/* An answer that is whole before its request ends the stream without blame (RFC 9113 8.1). */
-	if (!h->failed && !s->closed && (s->reset || !s->ended))
+	if (!h->failed && !s->closed && (s->reset || (s->answered && !s->ended)))
 		nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, s->reset);
 	h2_dirty(s);
 	h2_later(h);

@@ -360,7 +360,7 @@ void exchange_send_head(struct exchange *x, bool own)
 	must(!x->ended);
 	x->own_answer = own;
 	for (unsigned i = x->env->nfilters; i-- > 0;) {
-		if (x->env->filters[i]->response && x->route)
+		if (x->env->filters[i]->response)
 			x->env->filters[i]->response(x);
 	}
 	x->status = x->resp.status;

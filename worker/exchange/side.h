@@ -48,7 +48,7 @@ enum filter_rc {
 struct filter {
 	const char *name;
 	enum filter_rc (*request)(struct exchange *x);	/* may be NULL */
-	void (*response)(struct exchange *x);		/* edits x->resp before it is sent; may be NULL */
+	void (*response)(struct exchange *x);		/* edits x->resp before it is sent, x->route may be NULL; may be NULL */
 };
 
 /* A handler: worker/handler. Gives the answer. */

@@ -2,7 +2,7 @@
  * filters.h - what an exchange passes on its way, one const table each.
  *
  * worker/wire.c lists them in request order: access, size, path, forward, edit,
- * location; answers meet them in reverse. The functions beside the tables are
+ * hsts, location; answers meet them in reverse. The functions beside the tables are
  * the same work without an answer to the client, for `weir -e`.
  */
 #ifndef WORKER_FILTER_FILTERS_H
@@ -15,6 +15,7 @@ extern const struct filter filter_size;		/* a declared length over max_body_size
 extern const struct filter filter_path;		/* strip_prefix, rewrite, add_prefix */
 extern const struct filter filter_forward;	/* Host, X-Forwarded-*, X-Real-IP, X-Request-ID */
 extern const struct filter filter_edit;		/* request_header*, response_header* */
+extern const struct filter filter_hsts;		/* hsts */
 extern const struct filter filter_location;	/* rewrite_location */
 
 /* Whether allow and deny let the client in. */

@@ -8,7 +8,7 @@
 #include "worker/http/h1_write.h"
 
 /* Start line words, framing, connection and Date fields, the empty line. */
-#define FIXED_SIZE 288
+#define FIXED_SIZE 336
 
 /* A cursor; `full` stays once something did not fit. */
 struct out {
@@ -79,6 +79,8 @@ static void put_connection(struct out *o, const struct head *h, const struct h1_
 	if (how->upgrade) {
 		put(o, SPAN("Connection: upgrade\r\n"));
 		put_field(o, SPAN("Upgrade"), h->upgrade_to);
+		if (how->ws_key.n)
+			put_field(o, SPAN("Sec-WebSocket-Key"), how->ws_key);
 	} else if (how->close) {
 		put(o, SPAN("Connection: close\r\n"));
 	} else if (how->keep_alive) {

@@ -20,6 +20,7 @@ struct h1_out {
 	bool keep_alive;		/* write Connection: keep-alive (to an HTTP/1.0 peer that asked) */
 	bool upgrade;			/* write Connection: upgrade and Upgrade, from h->upgrade_to */
 	bool chunked;			/* a BODY_STREAM or BODY_CLOSE body goes out chunked: write Transfer-Encoding */
+	struct span ws_key;		/* with upgrade: Sec-WebSocket-Key to add; .n == 0: none */
 	bool to_head;			/* the response answers HEAD: no Content-Length but one that was given */
 	struct span date;		/* Date to add when the response has none; .n == 0: leave */
 };

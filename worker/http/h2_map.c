@@ -10,10 +10,10 @@
 #include "worker/http/h2_map.h"
 #include "worker/http/uri.h"
 
-enum { PS_METHOD, PS_SCHEME, PS_AUTHORITY, PS_PATH, PS__N };
+enum { PS_METHOD, PS_SCHEME, PS_AUTHORITY, PS_PATH, PS_PROTOCOL, PS__N };
 
 static const struct span pseudo_names[PS__N] = {
-	{ ":method", 7 }, { ":scheme", 7 }, { ":authority", 10 }, { ":path", 5 },
+	{ ":method", 7 }, { ":scheme", 7 }, { ":authority", 10 }, { ":path", 5 }, { ":protocol", 9 },
 };
 
 struct bad_info {
@@ -209,6 +209,31 @@ static enum h2_bad authority(struct h2_map *m)
 	return H2_GOOD;
 }
 
+/* RFC 9113 8.5, RFC 8441 4. What comes later is no body, and no length is told of it. */
+static enum h2_bad tunnel(struct h2_map *m)
+{
+	struct head *h = m->h;
+	struct span protocol = m->pseudo[PS_PROTOCOL];
+
+	if (protocol.p == NULL) {
+		if (m->pseudo[PS_SCHEME].p || m->pseudo[PS_PATH].p)
+			return H2_BAD_PSEUDO;
+		return m->pseudo[PS_AUTHORITY].n ? H2_BAD_CONNECT : H2_BAD_PSEUDO_MISSING;
+	}
+	if (h->method != METHOD_CONNECT || !field_name_ok(protocol))
+		return H2_BAD_PSEUDO;
+	if (m->has_length)
+		return H2_BAD_LENGTH;
+	if (!span_caseeq(protocol, SPAN("websocket")))
+		return m->pseudo[PS_SCHEME].p && m->pseudo[PS_PATH].p ? H2_BAD_PROTOCOL : H2_BAD_PSEUDO_MISSING;
+	h->method = METHOD_GET;
+	h->method_text = method_name(METHOD_GET);
+	h->upgrade = h->tunnel = true;
+	h->upgrade_to = SPAN("websocket");
+	head_remove(h, SPAN("sec-websocket-key"));	/* of no meaning here; whoever speaks HTTP/1.1 to the server makes one */
+	return H2_GOOD;
+}
+
 static enum h2_bad method(struct h2_map *m)
 {
 	struct head *h = m->h;
@@ -220,7 +245,7 @@ static enum h2_bad method(struct h2_map *m)
 		return H2_BAD_METHOD;
 	h->method_text = s;
 	h->method = method_find(s);
-	return h->method == METHOD_CONNECT ? H2_BAD_CONNECT : H2_GOOD;
+	return h->method == METHOD_CONNECT || m->pseudo[PS_PROTOCOL].p ? tunnel(m) : H2_GOOD;
 }
 
 static enum h2_bad target(struct h2_map *m)
@@ -253,7 +278,9 @@ static enum h2_bad framing(struct h2_map *m, bool end)
 	h->length = m->length;
 	if (end && m->length > 0)
 		return H2_BAD_LENGTH_BODY;
-	if (m->has_length)
+	if (h->tunnel)
+		h->body = BODY_NONE;
+	else if (m->has_length)
 		h->body = m->length ? BODY_LENGTH : BODY_NONE;
 	else
 		h->body = end ? BODY_NONE : BODY_STREAM;
@@ -297,11 +324,19 @@ static struct span decimal(uint64_t v, char *end)
 	return span_make(p, (size_t)(end - p));
 }
 
+/* The proof of a handshake that HTTP/2 does without. */
+static bool is_proof(const struct head *h, const struct field *f)
+{
+	return h->body == BODY_TUNNEL && span_caseeq(f->name, SPAN("sec-websocket-accept"));
+}
+
 static unsigned add_fields(const struct head *h, struct h2_field *out, unsigned n)
 {
 	for (unsigned i = 0; i < h->nfields; i++) {
 		const struct field *f = &h->fields[i];
 
+		if (is_proof(h, f))
+			continue;
 		if (f->id == HDR_OTHER || !(hdr_flags(f->id) & (HDR_HOP | HDR_FRAMING)))
 			out[n++] = (struct h2_field){ f->name, f->value };
 	}
@@ -321,12 +356,12 @@ static bool length_told(const struct head *h, bool to_head)
 unsigned h2_map_response(const struct head *h, struct span date, bool to_head, struct h2_field *out,
 			 char scratch[H2_MAP_SCRATCH])
 {
-	unsigned n = 0;
+	unsigned status = h->body == BODY_TUNNEL ? 200 : h->status, n = 0;
 
 	OBJ_CHECK(h, HEAD_MAGIC);
 	must(h->status >= 100 && h->status <= 999);
-	out[n++] = (struct h2_field){ SPAN(":status"), decimal(h->status, scratch + 3) };
-	if (date.n && h->status >= 200 && !h->known[HDR_DATE])
+	out[n++] = (struct h2_field){ SPAN(":status"), decimal(status, scratch + 3) };
+	if (date.n && status >= 200 && !h->known[HDR_DATE])
 		out[n++] = (struct h2_field){ SPAN("date"), date };
 	n = add_fields(h, out, n);
 	if (length_told(h, to_head))

@@ -34,7 +34,7 @@ struct h2_map {
 	unsigned count;
 	size_t bytes, max;		/* by the reckoning of RFC 9113 6.5.2 */
 	uint64_t length;
-	struct span pseudo[4];		/* method, scheme, authority, path; p NULL: not seen */
+	struct span pseudo[5];		/* method, scheme, authority, path, protocol; p NULL: not seen */
 	enum h2_bad bad;		/* the first that was found; it stays */
 };
 
@@ -42,7 +42,8 @@ struct h2_map {
 void h2_map_init(struct h2_map *m, struct head *h, bool trailers, size_t max);
 /* One field as decoded; its text is borrowed and must live as long as the head. */
 enum h2_bad h2_map_field(struct h2_map *m, struct span name, struct span value);
-/* The section is whole; `end`: the stream ended with it. Fills the head, framing included. The scheme is as the client said it. */
+/* The section is whole; `end`: the stream ended with it. Fills the head, framing included. The scheme is as the client said
+ * it. A CONNECT to the protocol websocket (RFC 8441 4) becomes what it is in HTTP/1: a GET that asks for an upgrade. */
 enum h2_bad h2_map_end(struct h2_map *m, bool end);
 
 struct h2_field {
@@ -50,8 +51,8 @@ struct h2_field {
 };
 #define H2_MAP_EXTRA 3			/* :status, date, content-length */
 #define H2_MAP_SCRATCH 32
-/* An answer's fields in order; `out` has room for h->nfields + H2_MAP_EXTRA, `scratch` must live as long as they. `to_head`: it
- * answers HEAD. Returns how many there are. */
+/* An answer's fields in order; a 101 whose body is BODY_TUNNEL is 200 here. `out` has room for h->nfields + H2_MAP_EXTRA, `scratch`
+ * must live as long as they. `to_head`: it answers HEAD. Returns how many there are. */
 unsigned h2_map_response(const struct head *h, struct span date, bool to_head, struct h2_field *out,
 			 char scratch[H2_MAP_SCRATCH]);
 /* A trailer section's; room for h->nfields. */

@@ -293,6 +293,50 @@ static bool shake(struct tls *t)
 	return false;
 }
 
+/* ---- whose turn it is ---- */
+
+static void wait_for_step(struct tls *t)
+{
+	struct tls_pool *p = t->pool;
+
+	if (list_linked(&t->waiting))
+		return;
+	list_append(&p->waiting, &t->waiting);
+	p->put_off += p->nwaiting++ >= TLS_STEPS;
+	loop_defer(t->c->loop, &p->steps);
+}
+
+static void stop_waiting(struct tls *t)
+{
+	if (!list_linked(&t->waiting))
+		return;
+	list_del(&t->waiting);
+	t->pool->nwaiting--;
+}
+
+void tls_on_steps(struct task *task)
+{
+	struct tls_pool *p = container_of(task, struct tls_pool, steps);
+	struct list *n;
+
+	while ((n = list_first(&p->waiting)) != NULL) {
+		struct tls *t = container_of(n, struct tls, waiting);
+		struct conn *c = t->c;
+
+		OBJ_CHECK(t, TLS_MAGIC);
+		if (p->turn_us != c->loop->now_us)
+			p->nsteps = 0;
+		p->turn_us = c->loop->now_us;
+		if (p->nsteps++ >= TLS_STEPS) {
+			loop_defer(c->loop, task);
+			return;
+		}
+		stop_waiting(t);
+		if (shake(t))
+			c->ops->on_ready(c);
+	}
+}
+
 /* ---- the table ---- */
 
 static bool tls_event(struct conn *c, bool in, bool out)
@@ -301,8 +345,12 @@ static bool tls_event(struct conn *c, bool in, bool out)
 
 	OBJ_CHECK(t, TLS_MAGIC);
 	t->raw_in |= in;
-	if (c->connecting)
+	if (c->connecting && !t->server)
 		return shake(t);
+	if (c->connecting) {
+		wait_for_step(t);
+		return false;
+	}
 	/* Ours to write, not the owner's. */
 	if (out && t->out != NULL && t->owed == 0 && !t->mute) {
 		c->can_write = true;
@@ -483,6 +531,7 @@ static void tls_close(struct conn *c)
 	struct tls *t = c->tp_state;
 
 	OBJ_CHECK(t, TLS_MAGIC);
+	stop_waiting(t);
 	if (!c->broken) {
 		say_goodbye(t);
 		(void)flush(t);

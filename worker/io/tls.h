@@ -26,11 +26,25 @@ struct tls_pool {
 	BIO_METHOD *bio;
 	char *plain, *sealed;		/* scratch for one call: what goes into records, what comes out */
 	size_t nsealed;
+	/* Steps of clients' handshakes, which cost far more than anything else here: they wait for the end of the turn, and only
+	 * TLS_STEPS of them are made in one. */
+	struct list waiting;		/* struct tls */
+	unsigned nwaiting;
+	unsigned nsteps;		/* made in the turn that began at turn_us */
+	uint64_t turn_us;
+	uint64_t put_off;		/* steps that had to wait for a later turn */
+	struct task steps;
 };
+#define TLS_STEPS 8
+#define TLS_WAITING_MAX 256		/* from there on nobody new should be accepted; see tls_crowded() */
 
 /* False: no memory. */
 bool tls_pool_init(struct tls_pool *p, struct buf_pool *bufs);
 void tls_pool_fini(struct tls_pool *p);
+static inline bool tls_crowded(const struct tls_pool *p)
+{
+	return p->nwaiting >= TLS_WAITING_MAX;
+}
 
 /* The session that was last good with one server. */
 struct tls_peer {

@@ -51,6 +51,8 @@ bool tls_pool_init(struct tls_pool *p, struct buf_pool *bufs)
 	*p = (struct tls_pool){ .bufs = bufs, .bio = tls_bio_method(),
 				.plain = malloc(TLS_PLAIN_MAX), .sealed = malloc(TLS_SEALED_MAX) };
 	slab_init(&p->tls, "tls", sizeof(struct tls));
+	list_init(&p->waiting);
+	task_init(&p->steps, tls_on_steps);
 	if (p->bio == NULL || p->plain == NULL || p->sealed == NULL) {
 		tls_pool_fini(p);
 		return false;
@@ -83,6 +85,7 @@ static struct tls *tls_new(struct conn *c, struct tls_pool *p, SSL_CTX *ctx)
 		return NULL;
 	}
 	*t = (struct tls){ .magic = TLS_MAGIC, .ssl = ssl, .c = c, .pool = p };
+	list_init(&t->waiting);
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(ssl, bio, bio);

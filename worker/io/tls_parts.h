@@ -16,6 +16,7 @@ struct tls {
 	SSL *ssl;
 	struct conn *c;			/* NULL: closed, waiting to be buried */
 	struct grave grave;
+	struct list waiting;		/* in pool->waiting */
 	struct tls_pool *pool;
 	const struct tls_host *host;	/* of a client's end; NULL until its hello came */
 	struct tls_peer *peer;		/* of a server's end; may be NULL */
@@ -38,6 +39,8 @@ struct tls {
 
 extern const struct transport transport_tls;
 
+/* Makes some of the handshake steps that wait. */
+void tls_on_steps(struct task *task);
 /* The library's way to the socket; NULL: no memory. */
 BIO_METHOD *tls_bio_method(void);
 /* Sees every message; counts those that come after the handshake. */

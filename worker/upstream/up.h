@@ -86,6 +86,7 @@ struct up {
 	struct h1_body body;
 	enum method method;		/* of the request: decides what body the answer has */
 	struct span asked;		/* protocols that the request offers to switch to; empty: none */
+	struct span ws_accept;		/* what proves that our own WebSocket key was read; empty: not ours */
 	struct head *resp;		/* the owner's */
 	struct batch batch;		/* points into `in` */
 	size_t batch_used;		/* bytes of `in` to drop when the owner took the batch */

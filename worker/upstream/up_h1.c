@@ -7,10 +7,12 @@
  * the connection is never used again.
  */
 #include <errno.h>
+#include <openssl/rand.h>
 #include <string.h>
 
 #include "common/obj.h"
 #include "worker/http/h1_gather.h"
+#include "worker/http/ws_key.h"
 #include "worker/upstream/pool.h"
 #include "worker/upstream/up_conn.h"
 
@@ -79,6 +81,25 @@ void up_h1_flush(struct up *u)
 		up_set_deadline(u);
 }
 
+/* A key for a request that has none; what answers it is kept with the request. False: no memory. */
+static bool make_ws_key(struct up *u, const struct head *req, struct span *key)
+{
+	unsigned char random[WS_KEY_RANDOM];
+	char *p;
+
+	u->ws_accept = *key = SPAN("");
+	if (!ws_key_missing(req))
+		return true;
+	p = arena_bytes(req->arena, WS_KEY_LEN + 1 + WS_ACCEPT_LEN + 1);
+	if (p == NULL || RAND_bytes(random, sizeof(random)) != 1)
+		return false;
+	ws_key_make(random, p);
+	ws_key_accept(p, p + WS_KEY_LEN + 1);
+	*key = span_make(p, WS_KEY_LEN);
+	u->ws_accept = span_make(p + WS_KEY_LEN + 1, WS_ACCEPT_LEN);
+	return true;
+}
+
 bool up_send_head(struct up *u, const struct head *req, struct head *resp)
 {
 	struct h1_out o = { .proto = PROTO_HTTP11, .chunked = req->body == BODY_STREAM, .upgrade = req->tunnel };
@@ -87,7 +108,7 @@ bool up_send_head(struct up *u, const struct head *req, struct head *resp)
 
 	OBJ_CHECK(u, UP_MAGIC);
 	must(!u->req_written && u->resp == NULL);
-	if (b == NULL)
+	if (b == NULL || !make_ws_key(u, req, &o.ws_key))
 		return false;
 	n = h1_write_request(req, &o, buf_tail(b), buf_room(b));
 	must(n > 0);
@@ -230,6 +251,8 @@ static void head_came(struct up *u, const struct h1_wire *w)
 /* A switch of protocols (RFC 9110 7.8) answers a request that is out and offered just that. */
 static bool switch_asked(const struct up *u)
 {
+	if (u->ws_accept.n && !ws_key_proven(u->resp, u->ws_accept))
+		return false;
 	return u->req_done && u->resp->proto == PROTO_HTTP11 && head_upgrade_matches(u->asked, u->resp->upgrade_to);
 }
 
