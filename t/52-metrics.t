@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # What weir counts, as a Prometheus sees it: exact over workers, deaths and reloads, while everything hangs, and under load;
 # and a port that is asked by those who want it no good.
-# timeout: 300
+# timeout: 400
 import json
 import os
 import re
@@ -243,6 +243,30 @@ def reloads(t):
     weir.stop()
 
 
+def upgrades(t):
+    weir = start(APP % 2, 'upgrades', one=Origin('one'), two=Origin('two'), own=True)
+    weir.expect_deaths = True
+    with t.case('three upgrades in place under load: no scrape is lost, no counter goes back, and the end is exact'):
+        scraper, load = Scraper(weir), Load(weir.port, '/x', connections=4).start()
+        for n in range(3):
+            weirctl(weir, 'upgrade')
+            weir.follow()
+            goal, seen = load.ok + 50, scraper.count + 3
+            until('50 more are served and 3 scrapes done', lambda: load.ok >= goal and scraper.count >= seen or
+                  scraper.trouble, 30)
+        load.stop()
+        scraper.stop()
+        equal(load.lost, 0, 'lost: %r' % load)
+        wait_idle(weir)
+        for moment in ('at once', 'when the old ones are gone'):
+            now = scrape(weir)
+            equal(now.sum(ROUTE, route='app', **{'class': '2xx'}), load.ok, 'answers by route ' + moment)
+            equal(now.get('weir_request_duration_seconds_count', route='app'), load.ok, 'observations ' + moment)
+            equal(now.get('weir_upgrades_total', result='good'), 3, 'upgrades')
+            until('only one generation is left', lambda: len(status(weir)['generations']) == 1, 20)
+    weir.stop()
+
+
 def deaths(t):
     weir = start(APP % 2, 'deaths', one=Origin('one'), two=Origin('two'))
     with t.case('workers are killed one after the other under load: no counter goes back, none counts twice'):
@@ -443,9 +467,10 @@ def many(t):
             equal(promtool('check', 'metrics', text=now.text), (0, ''), 'exit status and output')
 
 
-with Story('metrics', deadline=280) as t:
+with Story('metrics', deadline=380) as t:
     counted(t)
     reloads(t)
+    upgrades(t)
     deaths(t)
     hangs(t)
     hostile(t)
