@@ -253,12 +253,16 @@ static void tile_latency(struct text *out, const struct series *s)
 	const struct chart_line lines[] = { { s->p50, "a" }, { s->p95, "c" }, { s->p99, "b" } };
 
 	tile(out, "Latency", text_latency, peak(s, s->p99), "");
-	text_latency(out, last(s, s->p50));
-	text_str(out, " <small>p95 ");
-	text_latency(out, last(s, s->p95));
-	text_str(out, ", p99 ");
-	text_latency(out, last(s, s->p99));
-	text_str(out, "</small></p>");
+	if (last(s, s->p99) > 0) {
+		text_latency(out, last(s, s->p50));
+		text_str(out, " <small>p95 ");
+		text_latency(out, last(s, s->p95));
+		text_str(out, ", p99 ");
+		text_latency(out, last(s, s->p99));
+		text_str(out, "</small></p>");
+	} else {
+		text_str(out, "\xe2\x80\x93 <small>no requests</small></p>");
+	}
 	chart(out, s->x, s->n, lines, 3, "Median, 95th and 99th percentile of latency over the last ten minutes");
 	text_str(out, "</div>");
 }
