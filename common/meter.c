@@ -6,7 +6,6 @@
  */
 #include "common/meter.h"
 
-#include "common/obj.h"
 #include "common/shm.h"
 
 /* From a kilometre of wire to a page that nobody waits for. */
@@ -24,54 +23,14 @@ unsigned meter_bucket(uint64_t us)
 	return i;
 }
 
-size_t meter_at(const struct shm *s)
+void shm_set_meters(struct shm *s)
 {
 	size_t n = sizeof(struct shm_row) + s->ncells * sizeof(struct shm_use) +
 		   ((size_t)s->nupstreams + s->nlistens) * sizeof(uint32_t);
 
-	return (n + 63) / 64 * 64;
-}
-
-static size_t servers_at(const struct shm *s)
-{
-	return meter_at(s) + ((size_t)s->nroutes + 1) * sizeof(struct meter_hist);
-}
-
-static size_t series_at(const struct shm *s)
-{
-	return servers_at(s) + s->nservers * sizeof(struct meter_server);
-}
-
-static size_t listens_at(const struct shm *s)
-{
-	return series_at(s) + s->nseries * sizeof(struct meter_series);
-}
-
-size_t meter_count(const struct shm *s)
-{
-	return (listens_at(s) + s->nlistens * sizeof(uint64_t) - meter_at(s)) / sizeof(uint64_t);
-}
-
-size_t meter_route_at(const struct shm *s, unsigned route)
-{
-	must(route <= s->nroutes);
-	return meter_at(s) + route * sizeof(struct meter_hist);
-}
-
-size_t meter_server_at(const struct shm *s, unsigned server)
-{
-	must(server < s->nservers);
-	return servers_at(s) + server * sizeof(struct meter_server);
-}
-
-size_t meter_series_at(const struct shm *s, unsigned series)
-{
-	must(series < s->nseries);
-	return series_at(s) + series * sizeof(struct meter_series);
-}
-
-size_t meter_listen_at(const struct shm *s, unsigned listen)
-{
-	must(listen < s->nlistens);
-	return listens_at(s) + listen * sizeof(uint64_t);
+	s->meters_at = (n + 63) / 64 * 64;
+	s->servers_at = s->meters_at + ((size_t)s->nroutes + 1) * sizeof(struct meter_hist);
+	s->series_at = s->servers_at + s->nservers * sizeof(struct meter_server);
+	s->listens_at = s->series_at + s->nseries * sizeof(struct meter_series);
+	s->meters_end = s->listens_at + s->nlistens * sizeof(uint64_t);
 }

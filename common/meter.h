@@ -16,7 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct shm;
 struct shm_row;
 
 /* Upper bounds in microseconds; what is beyond the last counts behind it. */
@@ -45,15 +44,6 @@ struct meter_series {			/* a route and a server, or a route and none, or neither
 	_Atomic uint64_t bytes_in, bytes_out;	/* of bodies, as clients sent and got them */
 };
 _Static_assert(sizeof(struct meter_series) == 64, "one cache line");
-
-/* Where a counter lies in a row; the same for each row of a segment. */
-size_t meter_route_at(const struct shm *s, unsigned route);	/* nroutes: requests without a route */
-size_t meter_server_at(const struct shm *s, unsigned server);
-size_t meter_series_at(const struct shm *s, unsigned series);
-size_t meter_listen_at(const struct shm *s, unsigned listen);
-/* The block and its length in counters. */
-size_t meter_at(const struct shm *s);
-size_t meter_count(const struct shm *s);
 
 /* The first bound that `us` does not exceed; METER_BOUNDS: none. */
 unsigned meter_bucket(uint64_t us);

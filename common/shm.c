@@ -126,7 +126,8 @@ static bool map_as_master(struct shm *s)
 
 static void set_sizes(struct shm *s)
 {
-	s->row_size = pages(meter_at(s) + meter_count(s) * sizeof(uint64_t));
+	shm_set_meters(s);
+	s->row_size = pages(s->meters_end);
 	s->rows_size = master_offset(s) + pages(sizeof(struct shm_master));
 	s->health_size = pages(s->ncells * sizeof(struct shm_health));
 	s->shared_size = pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
@@ -375,7 +376,7 @@ static uint64_t sum(const _Atomic uint64_t *a, const _Atomic uint64_t *b)
 
 static _Atomic uint64_t *meters(const struct shm *s, const struct shm_row *row)
 {
-	return (_Atomic uint64_t *)(void *)((char *)(uintptr_t)row + meter_at(s));
+	return (_Atomic uint64_t *)(void *)((char *)(uintptr_t)row + s->meters_at);
 }
 
 /* to = from + dead, counters only. dead NULL: to = from. */
@@ -386,7 +387,7 @@ void shm_add_rows(const struct shm *s, struct shm_row *to, const struct shm_row 
 	const struct shm_use *dead_use = dead != NULL ? (const void *)(dead + 1) : NULL;
 	_Atomic uint64_t *to_meter = meters(s, to), *from_meter = meters(s, from);
 	_Atomic uint64_t *dead_meter = dead != NULL ? meters(s, dead) : NULL;
-	const size_t n = meter_count(s);
+	const size_t n = (s->meters_end - s->meters_at) / sizeof(uint64_t);
 
 	for (unsigned i = 0; i < SHM_TAKEN; i++)
 		atomic_store_explicit(&to->taken[i], atomic_load(&from->taken[i]), memory_order_relaxed);
@@ -424,7 +425,7 @@ void shm_publish_spare(struct shm *s)
 static void zero_row(const struct shm *s, unsigned slot)
 {
 	_Atomic uint64_t *meter = meters(s, row_at(s, slot));
-	const size_t n = meter_count(s);
+	const size_t n = (s->meters_end - s->meters_at) / sizeof(uint64_t);
 	struct shm_row *row = row_at(s, slot);
 	struct shm_use *use = shm_use(s, slot);
 	_Atomic uint32_t *queued = shm_queued(s, slot);

@@ -23,6 +23,7 @@
 
 #include "common/addr.h"
 #include "common/meter.h"
+#include "common/obj.h"
 #include "common/reason.h"
 
 struct conf;
@@ -180,6 +181,7 @@ struct shm {
 	unsigned ncells, nupstreams, nservers, nroutes, nseries, nlistens;
 	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
+	size_t meters_at, servers_at, series_at, listens_at, meters_end;	/* in a row; see meter.h */
 	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_health *health;
 	char *rows;			/* row 0 first; then two copies of the base row of folded counters; then struct shm_master */
@@ -227,6 +229,29 @@ struct shm_master *shm_master(const struct shm *s);
 /* Master: folds the row's counters into the base row, zeroes what the worker wrote but its note, raises gen, frees the row. The
  * process must be reaped. May be called again at any time, also by a master that took over from one that died within. */
 void shm_reap_row(struct shm *s, unsigned slot);
+
+/* Where the counters of meter.h lie: the same in each row. Worked out once, from the numbers above (meter.c). */
+void shm_set_meters(struct shm *s);
+static inline size_t meter_route_at(const struct shm *s, unsigned route)	/* nroutes: requests without a route */
+{
+	must(route <= s->nroutes);
+	return s->meters_at + route * sizeof(struct meter_hist);
+}
+static inline size_t meter_server_at(const struct shm *s, unsigned server)
+{
+	must(server < s->nservers);
+	return s->servers_at + server * sizeof(struct meter_server);
+}
+static inline size_t meter_series_at(const struct shm *s, unsigned series)
+{
+	must(series < s->nseries);
+	return s->series_at + series * sizeof(struct meter_series);
+}
+static inline size_t meter_listen_at(const struct shm *s, unsigned listen)
+{
+	must(listen < s->nlistens);
+	return s->listens_at + listen * sizeof(uint64_t);
+}
 
 /* Sums over all rows, base row included for counters. */
 uint64_t shm_stat(const struct shm *s, enum stat_id id);
