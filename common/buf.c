@@ -18,16 +18,22 @@ void buf_pool_init(struct buf_pool *p, unsigned max)
 	*p = (struct buf_pool){ .max = max };
 }
 
-void buf_pool_fini(struct buf_pool *p)
+static void free_all(struct buf **list)
 {
-	while (p->free != NULL) {
-		struct buf *b = p->free;
+	while (*list != NULL) {
+		struct buf *b = *list;
 
-		p->free = b->next;
+		*list = b->next;
 		unpoison(b->data, b->cap);
 		free(b);
 	}
-	p->n = 0;
+}
+
+void buf_pool_fini(struct buf_pool *p)
+{
+	free_all(&p->free);
+	free_all(&p->big);
+	p->n = p->nbig = 0;
 }
 
 static struct buf *take_free(struct buf_pool *p)
@@ -48,6 +54,8 @@ struct buf *buf_get(struct buf_pool *p, size_t cap)
 
 	if (cap > CAP_MAX)
 		return NULL;
+	/* Of that very size only bufs that are counted as big. */
+	cap += cap == BUF_BIG;
 	if (cap <= BUF_SIZE) {
 		cap = BUF_SIZE;
 		b = take_free(p);
@@ -64,6 +72,58 @@ struct buf *buf_get(struct buf_pool *p, size_t cap)
 	return b;
 }
 
+static struct buf *get_big(struct buf_pool *p)
+{
+	struct buf *b = p->big;
+
+	if (p->big_used >= BUF_BIG_MAX)
+		return NULL;
+	if (b == NULL)
+		b = malloc(sizeof(*b) + BUF_BIG);
+	if (b == NULL)
+		return NULL;
+	if (b == p->big) {
+		p->big = b->next;
+		p->nbig--;
+		unpoison(b->data, BUF_BIG);
+	}
+	*b = (struct buf){ .magic = BUF_MAGIC, .cap = BUF_BIG };
+	p->used++;
+	p->big_used++;
+	return b;
+}
+
+static void put_big(struct buf_pool *p, struct buf *b)
+{
+	must(p->big_used > 0);
+	p->big_used--;
+	if (p->nbig >= BUF_BIG_KEPT) {
+		free(b);
+		return;
+	}
+	b->next = p->big;
+	p->big = b;
+	p->nbig++;
+	poison(b->data, b->cap);
+}
+
+bool buf_for_reading(struct buf_pool *p, struct buf **bp, bool big)
+{
+	struct buf *b = NULL;
+
+	if (*bp != NULL && (buf_len(*bp) > 0 || !big || (*bp)->cap >= BUF_BIG))
+		return true;
+	if (big)
+		b = get_big(p);
+	if (b == NULL && *bp == NULL)
+		b = buf_get(p, 0);
+	if (b != NULL) {
+		buf_put(p, bp);
+		*bp = b;
+	}
+	return *bp != NULL;
+}
+
 void buf_put(struct buf_pool *p, struct buf **bp)
 {
 	struct buf *b = *bp;
@@ -74,6 +134,10 @@ void buf_put(struct buf_pool *p, struct buf **bp)
 	must(p->used > 0);
 	p->used--;
 	OBJ_CLEAR(*bp);
+	if (b->cap == BUF_BIG) {
+		put_big(p, b);
+		return;
+	}
 	if (b->cap != BUF_SIZE || p->n >= p->max) {
 		free(b);
 		return;

@@ -17,6 +17,9 @@
 
 #define BUF_MAGIC 0xb0ffb0ffu
 #define BUF_SIZE 16384			/* capacity of a standard buf */
+#define BUF_BIG 262144			/* of one for long bodies */
+#define BUF_BIG_MAX 64			/* big ones handed out at a time */
+#define BUF_BIG_KEPT 4			/* and kept free */
 
 struct buf {
 	uint32_t magic;
@@ -30,6 +33,8 @@ struct buf_pool {
 	struct buf *free;
 	unsigned n, max;		/* free ones kept */
 	unsigned used;			/* handed out */
+	struct buf *big;		/* free big ones */
+	unsigned nbig, big_used;
 };
 
 void buf_pool_init(struct buf_pool *p, unsigned max);
@@ -37,6 +42,9 @@ void buf_pool_fini(struct buf_pool *p);
 
 /* At least `cap` bytes of room (0: BUF_SIZE); NULL when the system has none. */
 struct buf *buf_get(struct buf_pool *p, size_t cap);
+/* An empty buf for reading into, big where many bytes are expected and big ones are left. May replace *b, which is empty or NULL.
+ * False when the system has no memory. */
+bool buf_for_reading(struct buf_pool *p, struct buf **b, bool big);
 /* Gives it back and clears the caller's pointer; NULL inside is fine. */
 void buf_put(struct buf_pool *p, struct buf **b);
 

@@ -344,6 +344,7 @@ struct conf {
 	enum log_level log_level;
 	int64_t max_connections;	/* per worker; 0: from the descriptor limit */
 	int64_t shutdown_timeout;
+	int64_t tunnel_shutdown_timeout;	/* 0: no limit */
 	int64_t orphan_timeout;		/* 0: no limit */
 	struct addr *resolvers;		/* none: the system's */
 	unsigned nresolvers;
@@ -409,6 +410,21 @@ void conf_free(struct conf *c);
 void conf_print_msgs(FILE *out, const struct conf_msgs *msgs);
 /* -T: the whole configuration, defaults included, each value with its origin. */
 void conf_dump(const struct conf *c, FILE *out);
+/* What differs between two, as they count: see conf_diff.c. Strings are in the arena or in one of the two. */
+enum conf_change_kind { CONF_ADDED, CONF_REMOVED, CONF_CHANGED, CONF_ORDER };
+struct conf_change {
+	enum conf_change_kind what;
+	const char *section;		/* "[route api]" */
+	const char *key;		/* NULL: the section as a whole */
+	const char *from, *to;		/* values as written; NULL: none. ORDER: what it means, in `to` */
+	const char *from_at, *to_at;	/* FILE:LINE; NULL: none */
+	bool outside;			/* written alike, but what it stands for differs */
+};
+struct conf_diff {
+	struct conf_change *v;
+	unsigned n;
+};
+void conf_diff(struct arena *a, const struct conf *from, const struct conf *to, struct conf_diff *out);
 /* `weir --options sample|man`-like output for building etc/weir.ini and the option part of weir.ini.5. */
 void conf_print_sample(FILE *out);
 void conf_print_man(FILE *out);

@@ -333,3 +333,24 @@ const char *conf_route_beats(const struct conf_route *b, const struct conf_route
 	}
 	return NULL;
 }
+
+bool conf_route_ties(const struct conf_route *b, const struct conf_route *a)
+{
+	const bool regex = a->path_kind == CONF_PATH_REGEX && b->path_kind == CONF_PATH_REGEX;
+
+	if (b->priority != a->priority || rest(b) != rest(a) || !conf_rest_meets(b, a))
+		return false;
+	for (unsigned i = 0; i < hosts_of(b) * hosts_of(a) && i < 10000; i++) {
+		const struct conf_host *bh = host_at(b, i / hosts_of(a)), *ah = host_at(a, i % hosts_of(a));
+
+		if (host_rank(bh) != host_rank(ah) || !host_covers(bh, ah))
+			continue;
+		for (unsigned k = 0; k < paths_of(b) * paths_of(a) && k < 10000; k++) {
+			unsigned bp = k / paths_of(a), ap = k % paths_of(a);
+
+			if (path_rank(b, bp) == path_rank(a, ap) && (regex || path_covers(b, bp, a, ap)))
+				return true;
+		}
+	}
+	return false;
+}

@@ -72,6 +72,11 @@ static bool is_shown(const struct value *v)
 	       o->id != OPT_weir_include;
 }
 
+bool conf_value_counts(const struct sect *s, const struct value *v)
+{
+	return is_shown(v) && (v->layer == LAYER_OWN || s == NULL || conf_no_effect(s, v->e->opt->id) == NULL);
+}
+
 static const struct value *find(const struct value *v, enum opt_id id)
 {
 	while (v != NULL && v->e->opt->id != id)

@@ -316,7 +316,12 @@ const char *conf_route_hides(const struct conf_route *b, const struct conf_route
 /* Somewhere both hold and b wins: why, or NULL. */
 const char *conf_route_beats(const struct conf_route *b, const struct conf_route *a);
 
+/* Both may hold for one request, and nothing but their order decides then. For regexes that is never certain, and said. */
+bool conf_route_ties(const struct conf_route *b, const struct conf_route *a);
+
 /* ---- for -T ---- */
+/* -T prints it as what counts for this section (NULL: [weir]). */
+bool conf_value_counts(const struct sect *s, const struct value *v);
 struct conf_text {
 	struct sect *first;
 	struct value *weir, *general;

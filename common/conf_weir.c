@@ -122,6 +122,7 @@ void conf_read_weir(struct load *ld)
 	c->log_level = (enum log_level)conf_choice(&ld->weir, OPT_weir_log_level);
 	c->max_connections = conf_number(&ld->weir, OPT_weir_max_connections);
 	c->shutdown_timeout = conf_number(&ld->weir, OPT_weir_shutdown_timeout);
+	c->tunnel_shutdown_timeout = conf_number(&ld->weir, OPT_weir_tunnel_shutdown_timeout);
 	c->orphan_timeout = conf_number(&ld->weir, OPT_weir_orphan_timeout);
 	resolvers(ld);
 	c->general.max_body_size = conf_number(&ld->general, OPT_listen_max_body_size);

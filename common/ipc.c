@@ -30,7 +30,9 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_STOP:
 	case IPC_LOST_SYSLOG:
 	case IPC_GO:
+	case IPC_RETIRE:
 	case IPC_AWAY:
+	case IPC_SESSIONS:
 	case IPC_HEIR_HELLO:
 	case IPC_HEIR_READY:
 	case IPC_HEIR_GO:
@@ -38,6 +40,7 @@ static bool is_known(const struct ipc_msg *m, unsigned nfds)
 	case IPC_HEIR_LOGS:
 	case IPC_HEIR_END:
 	case IPC_HEIR_STOP:
+	case IPC_HEIR_HURRY:
 	case IPC_HEIR_GONE:
 		return nfds == 0;
 	case IPC_LOG:

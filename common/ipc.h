@@ -20,7 +20,9 @@ enum ipc_kind {
 	IPC_LOG,			/* master: one descriptor: the reopened log of conf->logs[arg]; takes the old one's place */
 	IPC_LOST_SYSLOG,		/* child: the syslog socket is dead: please connect anew (answered by IPC_LOG) */
 	IPC_GO,				/* master: your generation is in force: begin to accept */
+	IPC_RETIRE,			/* master: the same as IPC_DRAIN, but a newer generation serves: tunnels have a limit of their own */
 	IPC_AWAY,			/* child: it drains, and accepts nothing more */
+	IPC_SESSIONS,			/* master: put your sessions into shared memory; arg: number of the order */
 
 	/* Between two masters in an upgrade (master/upgrade.h). Both may be of different versions: numbers never change. */
 	IPC_HEIR_HELLO = 64,		/* new: I am weir and can read what you left me; arg: ESTATE_VERSION */
@@ -30,7 +32,8 @@ enum ipc_kind {
 	IPC_HEIR_LOGS = 68,		/* new: open the logs anew */
 	IPC_HEIR_END = 69,		/* new: end generation arg now */
 	IPC_HEIR_STOP = 70,		/* new: end all of them now */
-	IPC_HEIR_GONE = 71		/* old: no process of generation arg is left */
+	IPC_HEIR_GONE = 71,		/* old: no process of generation arg is left */
+	IPC_HEIR_HURRY = 72		/* new: we stop: what drains has no more time than that */
 };
 
 struct ipc_msg {

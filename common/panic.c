@@ -37,9 +37,17 @@ static struct {
 	int fd;
 	int trace[2];			/* pipe that frames pass through on their way to lines; -1: none */
 	volatile sig_atomic_t dying;
+	void (*save)(void *owner);
+	void *owner;
 	char build_id[2 * BUILD_ID_BYTES + 1];
 	char stack[STACK_BYTES] __attribute__((aligned(16)));
 } the_panic = { .fd = STDERR_FILENO, .trace = { -1, -1 } };
+
+void panic_last_words(void (*save)(void *owner), void *owner)
+{
+	the_panic.save = save;
+	the_panic.owner = owner;
+}
 
 struct panic_note *panic_note(void)
 {
@@ -206,6 +214,8 @@ static void say_rest(void)
 	say_busy();
 	say_build();
 	say_backtrace();
+	if (the_panic.save != NULL)
+		the_panic.save(the_panic.owner);
 }
 
 static void set_default(int sig)

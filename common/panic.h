@@ -36,6 +36,10 @@ const char *panic_build_id(void);
  * forked process calls panic_catch_signals() again, which replaces them. */
 void panic_fds(int fds[2]);
 
+/* What else is to be saved once the note is out. It runs in a process that is not sound any more, on whatever stack there is, and
+ * may crash itself. */
+void panic_last_words(void (*save)(void *owner), void *owner);
+
 /* Installs handlers for SEGV, BUS, FPE, ILL and ABRT that print the note and re-raise. */
 void panic_catch_signals(void);
 

@@ -15,6 +15,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "common/ticket.h"
 
 #define PROCESS_MAGIC 0x940ce550u
@@ -40,6 +41,7 @@ struct process {
 	const struct conf *conf;
 	struct ticket_keys *tickets;	/* our own copy: it moves on with the time */
 	struct shm shm;
+	struct records records;		/* a worker's */
 	unsigned slot;			/* row of this process; the checker's is conf->workers, the admin process's the next */
 	unsigned generation;
 	int control;			/* SOCK_SEQPACKET to the master; see ipc.h */

@@ -9,26 +9,13 @@
 #include "common/shm.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/obj.h"
 #include "common/shm_row.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-static size_t pages(size_t n)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return n == 0 ? page : (n + page - 1) / page * page;
-}
+#include "common/shm_seg.h"
 
 static size_t queued_offset(const struct shm *s)
 {
@@ -51,59 +38,26 @@ static void forget_fds(struct shm *s)
 	}
 }
 
-int shm_make(const char *name, size_t size)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -1;
-	if (fchmod(fd, 0600) == 0 && ftruncate(fd, (off_t)size) == 0
-	    && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
-		return fd;
-	int why = errno;
-	close(fd);
-	errno = why;
-	return -1;
-}
-
-/* The same file through a description that cannot be mapped for writing. */
-static int reopen_readonly(int fd)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static void *map(int fd, size_t size, int prot)
-{
-	void *p = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static bool open_segments(struct shm *s)
 {
-	s->health_fd[0] = shm_make("weir-health", s->health_size);
+	s->health_fd[0] = shm_seg_make("weir-health", s->health_size);
 	if (s->health_fd[0] < 0)
 		return false;
-	s->rows_fd[0] = shm_make("weir-rows", s->rows_size);
+	s->rows_fd[0] = shm_seg_make("weir-rows", s->rows_size);
 	if (s->rows_fd[0] < 0)
 		return false;
-	s->shared_fd = shm_make("weir-shared", s->shared_size);
+	s->shared_fd = shm_seg_make("weir-shared", s->shared_size);
 	if (s->shared_fd < 0)
 		return false;
-	s->health_fd[1] = reopen_readonly(s->health_fd[0]);
-	s->rows_fd[1] = reopen_readonly(s->rows_fd[0]);
+	s->health_fd[1] = shm_seg_readonly(s->health_fd[0]);
+	s->rows_fd[1] = shm_seg_readonly(s->rows_fd[0]);
 	return s->health_fd[1] >= 0 && s->rows_fd[1] >= 0;
 }
 
 /* Upstreams first: they are as long as a cache line. */
 static bool map_shared(struct shm *s, int fd, bool write)
 {
-	s->upstreams = map(fd, s->shared_size, write ? PROT_READ | PROT_WRITE : PROT_READ);
+	s->upstreams = shm_seg_map(fd, s->shared_size, write ? PROT_READ | PROT_WRITE : PROT_READ);
 	if (s->upstreams == NULL)
 		return false;
 	s->servers = (struct shm_server *)(void *)(s->upstreams + s->nupstreams);
@@ -119,18 +73,18 @@ static bool keep_from_children(const struct shm *s)
 
 static bool map_as_master(struct shm *s)
 {
-	s->health = map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
-	s->rows = map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
+	s->health = shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE);
+	s->rows = shm_seg_map(s->rows_fd[0], s->rows_size, PROT_READ | PROT_WRITE);
 	return s->health != NULL && s->rows != NULL && map_shared(s, s->shared_fd, true) && keep_from_children(s);
 }
 
 static void set_sizes(struct shm *s)
 {
 	shm_set_meters(s);
-	s->row_size = pages(s->meters_end);
-	s->rows_size = master_offset(s) + pages(sizeof(struct shm_master));
-	s->health_size = pages(s->ncells * sizeof(struct shm_health));
-	s->shared_size = pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
+	s->row_size = shm_seg_pages(s->meters_end);
+	s->rows_size = master_offset(s) + shm_seg_pages(sizeof(struct shm_master));
+	s->health_size = shm_seg_pages(s->ncells * sizeof(struct shm_health));
+	s->shared_size = shm_seg_pages(s->nupstreams * sizeof(struct shm_upstream) + s->ncells * sizeof(struct shm_server));
 }
 
 bool shm_init(struct shm *s, const struct shm_size *z)
@@ -159,17 +113,6 @@ static void forget_maps(struct shm *s)
 
 /* ---- another master's ---- */
 
-static bool is_segment(int fd, size_t size)
-{
-	const int seals = F_SEAL_GROW | F_SEAL_SHRINK;
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && st.st_size == (off_t)size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
-		return true;
-	errno = EPROTO;
-	return false;
-}
-
 bool shm_adopt(struct shm *s)
 {
 	s->magic = SHM_MAGIC;
@@ -177,10 +120,10 @@ bool shm_adopt(struct shm *s)
 	s->health_fd[0] = s->rows_fd[0] = -1;
 	set_sizes(s);
 	forget_maps(s);
-	if (is_segment(s->health_fd[1], s->health_size) && is_segment(s->rows_fd[1], s->rows_size) &&
-	    is_segment(s->shared_fd, s->shared_size)) {
-		s->health = map(s->health_fd[1], s->health_size, PROT_READ);
-		s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
+	if (shm_seg_is(s->health_fd[1], s->health_size) && shm_seg_is(s->rows_fd[1], s->rows_size) &&
+	    shm_seg_is(s->shared_fd, s->shared_size)) {
+		s->health = shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
+		s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
 		if (s->health != NULL && s->rows != NULL && map_shared(s, s->shared_fd, true) && keep_from_children(s))
 			return true;
 	}
@@ -188,6 +131,26 @@ bool shm_adopt(struct shm *s)
 	shm_fini(s);
 	errno = why;
 	return false;
+}
+
+void shm_form(const struct shm *s, unsigned out[SHM_FORM])
+{
+	const unsigned form[SHM_FORM] = { s->nslots, s->nworkers, s->ncells, s->nupstreams, s->nservers, s->nroutes,
+					  s->nseries, s->nlistens };
+
+	memcpy(out, form, sizeof(form));
+}
+
+void shm_set_form(struct shm *s, const unsigned form[SHM_FORM])
+{
+	s->nslots = form[0];
+	s->nworkers = form[1];
+	s->ncells = form[2];
+	s->nupstreams = form[3];
+	s->nservers = form[4];
+	s->nroutes = form[5];
+	s->nseries = form[6];
+	s->nlistens = form[7];
 }
 
 static uint64_t mix(uint64_t h, const void *p, size_t n)
@@ -218,7 +181,7 @@ static bool map_to_read(struct shm *s)
 {
 	OBJ_CHECK(s, SHM_MAGIC);
 	forget_maps(s);
-	s->rows = map(s->rows_fd[1], s->rows_size, PROT_READ);
+	s->rows = shm_seg_map(s->rows_fd[1], s->rows_size, PROT_READ);
 	return s->rows != NULL;
 }
 
@@ -234,8 +197,8 @@ static bool map_own_row(struct shm *s, unsigned slot)
 
 static bool map_health(struct shm *s, bool write)
 {
-	s->health = write ? map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
-			  : map(s->health_fd[1], s->health_size, PROT_READ);
+	s->health = write ? shm_seg_map(s->health_fd[0], s->health_size, PROT_READ | PROT_WRITE)
+			  : shm_seg_map(s->health_fd[1], s->health_size, PROT_READ);
 	return s->health != NULL;
 }
 
@@ -260,7 +223,7 @@ bool shm_become_reader(struct shm *s)
 {
 	if (!map_to_read(s) || !map_health(s, false))
 		return false;
-	int fd = reopen_readonly(s->shared_fd);
+	int fd = shm_seg_readonly(s->shared_fd);
 	bool good = fd >= 0 && map_shared(s, fd, false);
 	int why = errno;
 
@@ -438,6 +401,7 @@ static void zero_row(const struct shm *s, unsigned slot)
 		set(&row->reasons[i], 0);
 	for (unsigned i = 0; i < s->ncells; i++) {
 		atomic_store_explicit(&use[i].active, 0, memory_order_relaxed);
+		atomic_store_explicit(&use[i].last_fail, 0, memory_order_relaxed);
 		set(&use[i].requests, 0);
 		set(&use[i].fails, 0);
 	}

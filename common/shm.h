@@ -30,6 +30,7 @@ struct conf;
 struct conf_listen;
 struct conf_route;
 struct conf_server;
+struct shm;
 struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
@@ -97,10 +98,16 @@ enum slot_state { SLOT_FREE, SLOT_STARTING, SLOT_LIVE, SLOT_DEAD };
 /* Per server cell, in a row. Single writer: the row's worker. */
 struct shm_use {
 	_Atomic uint32_t active;	/* exchanges on the server now: least_conn and max_conns count these */
-	_Atomic uint32_t pad;
+	_Atomic uint32_t last_fail;	/* how and when a try failed last: see shm_last_fail_word() */
 	_Atomic uint64_t requests;	/* tries begun */
 	_Atomic uint64_t fails;		/* tries that failed by the server's fault */
 };
+
+/* reason:8 | second of the monotonic clock:24. */
+static inline uint32_t shm_last_fail_word(enum reason why, uint64_t now_s)
+{
+	return (uint32_t)why | (uint32_t)(now_s & 0xffffff) << 8;
+}
 
 struct shm_row {
 	/* written by the master */
@@ -138,7 +145,7 @@ struct shm_master {
 
 /* ---- SHARED: several writers, compare-and-swap ---- */
 struct shm_server {
-	_Atomic uint64_t eject;		/* see worker/upstream/health.h */
+	_Atomic uint64_t eject;		/* see shm_eject.h */
 	_Atomic uint64_t vtime;		/* virtual time of weighted round robin */
 	_Atomic uint64_t ewma;		/* moving response time, packed with its stamp */
 	_Atomic uint64_t admin;		/* what the operator asked for while weir runs; written by the master alone; see shm_admin() */
@@ -173,6 +180,7 @@ static inline struct shm_admin shm_admin(uint64_t word)
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
 	       "words shared between processes must not hide a lock");
 
+#define SHM_PAST 3
 /* What a process holds of it; not itself in shared memory. */
 struct shm {
 	uint32_t magic;
@@ -187,6 +195,9 @@ struct shm {
 	char *rows;			/* row 0 first; then two copies of the base row of folded counters; then struct shm_master */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
+	/* Workers: rows of older generations that have processes still, and which of their cells are ours; see shm_past.c. */
+	struct shm_past *past[SHM_PAST];
+	unsigned npast;
 };
 
 struct shm_size {
@@ -206,12 +217,14 @@ bool shm_become_admin(struct shm *s, unsigned slot);
 /* The admin process, of an older generation: everything to read. */
 bool shm_become_reader(struct shm *s);
 void shm_fini(struct shm *s);
-/* Memory that can neither grow nor shrink, that other users cannot open; a descriptor, or -1 with errno. */
-int shm_make(const char *name, size_t size);
-/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The numbers of slots,
- * cells and so on and the descriptors health_fd[1], rows_fd[1] and shared_fd are filled in; they are shm_fini()'s to close. False
- * with errno where size or kind do not fit. */
+/* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The form is set and the
+ * descriptors health_fd[1], rows_fd[1] and shared_fd are there; they are shm_fini()'s to close. False with errno where size or
+ * kind do not fit. */
 bool shm_adopt(struct shm *s);
+/* The numbers that sizes and places in it follow from, for another program; SHM_FORM of them, any order but always the same. */
+#define SHM_FORM 8
+void shm_form(const struct shm *s, unsigned out[SHM_FORM]);
+void shm_set_form(struct shm *s, const unsigned form[SHM_FORM]);
 /* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
 uint64_t shm_layout(void);
 
@@ -259,6 +272,8 @@ uint64_t shm_reason(const struct shm *s, enum reason r);
 uint32_t shm_active(const struct shm *s, unsigned cell);		/* exact: rows of live workers */
 uint64_t shm_requests(const struct shm *s, unsigned cell);
 uint64_t shm_fails(const struct shm *s, unsigned cell);
+/* Why and when (second of the monotonic clock) a try failed last by the server's fault; REASON_NONE: not since its workers began. */
+enum reason shm_last_fail(const struct shm *s, unsigned cell, uint64_t *when_s);
 /* Rows that have a process. */
 unsigned shm_live_rows(const struct shm *s, bool workers_only);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
@@ -310,6 +325,14 @@ static inline uint64_t shm_health_word(const struct shm *s, unsigned cell)
 /* Checker: publishes / reader: copies out the address of a resolved name; false when it never had one. */
 void shm_put_addr(struct shm_health *h, const struct addr *a);
 bool shm_get_addr(const struct shm_health *h, struct addr *out);
+
+/* ---- older generations beside us (shm_past.c; a worker) ---- */
+/* Before privileges go: from here on shm_active() counts what is under way there on the same servers, too. Without memory for it,
+ * or past SHM_PAST of them, it does not. */
+void shm_add_past(struct shm *s, const struct conf *c, const struct shm *old, const struct conf *oc);
+uint32_t shm_past_active(const struct shm *s, unsigned cell);
+/* Lets go of those that have no worker any more that gives a sign of life; how many are left. */
+unsigned shm_past_left(struct shm *s, uint64_t now_ms);
 
 /* ---- from one configuration to the next (shm_carry.c; the master) ---- */
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */

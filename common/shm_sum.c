@@ -142,7 +142,24 @@ static uint32_t sum_words(const struct shm *s, size_t offset)
 
 uint32_t shm_active(const struct shm *s, unsigned cell)
 {
-	return sum_words(s, use_offset(s, cell) + offsetof(struct shm_use, active));
+	uint32_t sum = sum_words(s, use_offset(s, cell) + offsetof(struct shm_use, active));
+
+	return s->npast == 0 ? sum : sum + shm_past_active(s, cell);
+}
+
+enum reason shm_last_fail(const struct shm *s, unsigned cell, uint64_t *when_s)
+{
+	uint32_t newest = 0;
+
+	must(cell < s->ncells);
+	for (unsigned i = 0; i < s->nslots; i++) {
+		uint32_t word = atomic_load_explicit(&shm_use(s, i)[cell].last_fail, memory_order_relaxed);
+
+		if ((word & 0xff) < REASON__N && word >> 8 >= newest >> 8 && word != 0)
+			newest = word;
+	}
+	*when_s = newest >> 8;
+	return (enum reason)(newest & 0xff);
 }
 
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream)

@@ -172,7 +172,7 @@ static void take_admin_listens(struct master *m, const struct conf_admin *a, str
 }
 
 /* Counters of generations before its own: as long as they live they are counted there. */
-static void take_past(struct master *m, const struct child *c, struct process *p)
+static void take_elders(struct master *m, const struct child *c, struct process *p)
 {
 	unsigned n = 0;
 
@@ -188,6 +188,21 @@ static void take_past(struct master *m, const struct child *c, struct process *p
 		if (!shm_become_reader(&past->shm))
 			give_up("Cannot map shared memory: %s", strerror(errno));
 		p->npast++;
+	}
+}
+
+/* ---- older generations ---- */
+
+/* Behind ours in the list. Those that were given up never had a client. */
+static void take_past(const struct master *m, const struct child *c, struct process *p)
+{
+	const struct crew *w = m->crews;
+
+	while (w != NULL && w != c->crew)
+		w = w->next;
+	for (w = w != NULL ? w->next : NULL; w != NULL; w = w->next) {
+		if (w->shm.magic == SHM_MAGIC && !w->failed && w->state < CREW_GONE)
+			shm_add_past(&p->shm, p->conf, &w->shm, w->conf);
 	}
 }
 
@@ -237,7 +252,8 @@ void become_child(struct master *m, struct child *c, int control)
 	const struct conf *conf = c->crew->conf;
 	struct process p = {
 		.magic = PROCESS_MAGIC, .role = c->role, .conf = conf, .tickets = &m->tickets, .shm = c->crew->shm,
-		.slot = c->slot, .generation = c->crew->number, .history_fd = admin ? m->history_fd : -1,
+		.records = c->crew->records, .slot = c->slot, .generation = c->crew->number,
+		.history_fd = admin ? m->history_fd : -1,
 		.control = control, .wake_fds = c->crew->wake_fds, .nwake = c->crew->nchildren, .wait = !c->told,
 	};
 	char title[64];
@@ -247,13 +263,19 @@ void become_child(struct master *m, struct child *c, int control)
 	if (!(worker ? shm_become_worker(&p.shm, c->slot) : admin ? shm_become_admin(&p.shm, c->slot)
 	      : shm_become_checker(&p.shm, c->slot)))
 		give_up("Cannot map shared memory: %s", strerror(errno));
+	if (p.records.magic == RECORDS_MAGIC && !worker)
+		records_forget(&p.records);
+	else if (p.records.magic == RECORDS_MAGIC && !records_become_worker(&p.records, c->slot))
+		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (m->daemon)
 		start_leave_terminal();
-	if (worker)
+	if (worker) {
+		take_past(m, c, &p);
 		take_listens(m, c, &p);
+	}
 	if (admin) {
 		take_admin_listens(m, &conf->admin, &p);
-		take_past(m, c, &p);
+		take_elders(m, c, &p);
 	}
 	if (c->crew != m->crew)
 		logs_use(conf);

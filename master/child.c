@@ -211,7 +211,7 @@ static void tell_death(const struct master *m, const struct child *c, int status
 		  "; it made a system call that is not allowed: the kernel's log names it" : "");
 }
 
-static void plan_next(struct master *m, struct child *c, int status)
+static void plan_restart(struct master *m, struct child *c, int status)
 {
 	bool useful = c->ready_ms != 0 && m->now_ms - c->ready_ms >= USEFUL_MS;
 
@@ -245,7 +245,7 @@ static void on_death(struct master *m, struct child *c, int status)
 	c->kill_ms = 0;
 	child_set_state(c, CHILD_DOWN);
 	if (!wanted && needed)
-		plan_next(m, c, status);
+		plan_restart(m, c, status);
 }
 
 void children_reap(struct master *m)
@@ -257,6 +257,7 @@ void children_reap(struct master *m)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		reload_on_death(m, pid, status);
 		upgrade_on_death(m, pid, status);
+		plan_on_death(m, pid, status);
 		for (struct crew *w = m->crews; w != NULL; w = w->next) {
 			for (unsigned i = 0; i < w->nchildren; i++) {
 				if (w->children[i].pid == pid)
@@ -342,18 +343,32 @@ void child_stop(struct master *m, struct child *c)
 	child_set_state(c, CHILD_STOPPING);
 }
 
-void child_drain(struct master *m, struct child *c, uint64_t grace_ms)
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool retire)
 {
 	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
+	const uint64_t tunnels = retire ? (uint64_t)c->crew->conf->tunnel_shutdown_timeout : limit;
+	const uint64_t longest = limit == 0 || tunnels == 0 ? 0 : tunnels > limit ? tunnels : limit;
 
 	if (c->state != CHILD_STARTING && c->state != CHILD_LIVE)
 		return;
-	if (c->control < 0 || !ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, grace_ms), -1)) {
+	if (c->control < 0 || !ipc_send(c->control, retire ? IPC_RETIRE : IPC_DRAIN, c->gen,
+					ipc_drain_arg(limit, grace_ms), -1)) {
 		child_stop(m, c);
 		return;
 	}
-	c->kill_ms = limit > 0 ? m->now_ms + limit + STOP_PATIENCE_MS : 0;
+	c->kill_ms = longest > 0 ? m->now_ms + longest + STOP_PATIENCE_MS : 0;
 	child_set_state(c, CHILD_DRAINING);
+}
+
+void child_hurry(struct master *m, struct child *c)
+{
+	const uint64_t limit = (uint64_t)c->crew->conf->shutdown_timeout;
+
+	if (c->state != CHILD_DRAINING || c->role != PROCESS_WORKER || limit == 0 || c->control < 0)
+		return;
+	if (ipc_send(c->control, IPC_DRAIN, c->gen, ipc_drain_arg(limit, 0), -1) &&
+	    (c->kill_ms == 0 || c->kill_ms > m->now_ms + limit + STOP_PATIENCE_MS))
+		c->kill_ms = m->now_ms + limit + STOP_PATIENCE_MS;
 }
 
 /* ---- make it so ---- */

@@ -65,8 +65,10 @@ void children_reap(struct master *m);
 void child_on_message(struct master *m, struct child *c);
 
 void child_stop(struct master *m, struct child *c);
-/* Idle clients are kept for `grace_ms`. */
-void child_drain(struct master *m, struct child *c, uint64_t grace_ms);
+/* Idle clients are kept for `grace_ms`. retire: another generation serves, tunnels may take longer. */
+void child_drain(struct master *m, struct child *c, uint64_t grace_ms, bool retire);
+/* weir stops: one that drains has no more time than the others from now on. */
+void child_hurry(struct master *m, struct child *c);
 /* Sends `sig` and, if the process is still there after `patience_ms`, SIGKILL; 0: no plan. */
 void child_signal(struct master *m, struct child *c, int sig, uint64_t patience_ms);
 void child_set_state(struct child *c, enum child_state state);

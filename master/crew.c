@@ -65,6 +65,8 @@ struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder
 	w->state = CREW_OLD;
 	w->elder = elder;
 	w->shm = from->shm;
+	if (from->records_fd >= 0 && !records_adopt(&w->records, from->records_slots, from->records_fd))
+		close(from->records_fd);
 	return w;
 }
 
@@ -78,6 +80,12 @@ bool crew_open(struct crew *w, const struct crew *from)
 		w->shm.magic = 0;
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
+	}
+	/* For people to read; weir serves without as well. */
+	if (!records_init(&w->records, c->workers)) {
+		w->records.magic = 0;
+		log_warn("There is no shared memory for decision records: %s. "
+			 "weirctl why, trace and sessions have nothing to tell.", strerror(errno));
 	}
 	shm_init_health(&w->shm, c);
 	if (from != NULL)
@@ -95,6 +103,8 @@ void crew_free(struct crew *w)
 	priv_fini(&w->priv);
 	if (w->shm.magic == SHM_MAGIC)
 		shm_fini(&w->shm);
+	if (w->records.magic == RECORDS_MAGIC)
+		records_fini(&w->records);
 	if (w->conf != NULL)
 		logs_close(w->conf);
 	if (w->conf != NULL && !w->borrowed)
@@ -147,12 +157,31 @@ unsigned crews_old(const struct master *m)
 	return n;
 }
 
+bool crew_accepts(const struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		const struct child *c = &w->children[i];
+
+		if (c->role != PROCESS_CHECKER && c->pid > 0 && !c->away)
+			return true;
+	}
+	return false;
+}
+
 void crew_drain(struct master *m, struct crew *w)
 {
 	crew_set_state(m, w, CREW_OLD);
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		if (w->children[i].role == PROCESS_WORKER)
-			child_drain(m, &w->children[i], CREW_GRACE_MS);
+			child_drain(m, &w->children[i], CREW_GRACE_MS, true);
+	}
+}
+
+void crews_hurry(struct master *m)
+{
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++)
+			child_hurry(m, &w->children[i]);
 	}
 }
 
@@ -160,7 +189,7 @@ void crew_drain_admin(struct master *m, struct crew *w)
 {
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		if (w->children[i].role == PROCESS_ADMIN)
-			child_drain(m, &w->children[i], 0);
+			child_drain(m, &w->children[i], 0, false);
 	}
 }
 

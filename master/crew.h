@@ -14,6 +14,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "master/child.h"
 #include "master/priv.h"
 
@@ -46,6 +47,7 @@ struct crew {
 	struct elder *elder;		/* of a master before this one, whose processes they are; NULL: ours */
 	bool gone;			/* that says that no process is left */
 	struct shm shm;			/* magic 0: none yet */
+	struct records records;		/* the same */
 	struct priv priv;
 	struct child *children;		/* conf->workers workers, the checker, and the admin process where there are pages */
 	unsigned nchildren;
@@ -66,12 +68,21 @@ void crew_free(struct crew *w);
 bool crew_is_ready(const struct crew *w);
 /* One that died before it came to that, or was given up; NULL: none. */
 const struct child *crew_lost_child(const struct crew *w);
+/* Some worker of it, or its admin process, may still take a client. */
+bool crew_accepts(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
 void crew_drain_admin(struct master *m, struct crew *w);
+/* weir stops: those that drain have shutdown_timeout from now, tunnels too. */
+void crews_hurry(struct master *m);
 /* Its processes go now. What an old one loses by that is counted and logged. */
 void crew_end(struct master *m, struct crew *w);
 unsigned crew_processes(const struct crew *w);
+/* Its workers are ours, and take orders through shared memory. */
+static inline bool crew_takes_orders(const struct crew *w)
+{
+	return w->records.magic == RECORDS_MAGIC && w->elder == NULL && !w->failed;
+}
 unsigned crews_old(const struct master *m);
 
 /* How many processes a configuration takes. */

@@ -8,7 +8,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/obj.h"
 #include "master/crew.h"
@@ -16,89 +18,6 @@
 #include "master/master.h"
 
 #define WEIGHT_MAX 1000
-#define NAMES_MAX 256
-
-static const struct conf_upstream *find_upstream(const struct conf *c, struct span name)
-{
-	for (unsigned i = 0; i < c->nupstreams; i++) {
-		if (span_eq(c->upstreams[i]->name, name))
-			return c->upstreams[i];
-	}
-	return NULL;
-}
-
-static const struct conf_server *find_server(const struct conf_upstream *u, struct span name)
-{
-	for (unsigned i = 0; i < u->nservers; i++) {
-		if (span_eq(u->servers[i].name, name))
-			return &u->servers[i];
-	}
-	return NULL;
-}
-
-/* "; did you mean ..." among the names given, which are copied for the purpose. */
-static void print_nearest(FILE *out, struct span word, const struct span *names, unsigned n, const char *prefix)
-{
-	const char *copies[NAMES_MAX] = { NULL };
-	unsigned ncopies = 0;
-
-	for (; ncopies < n && ncopies < NAMES_MAX; ncopies++) {
-		if ((copies[ncopies] = strndup(names[ncopies].p, names[ncopies].n)) == NULL)
-			break;
-	}
-	const char *near = conf_nearest(word, copies, ncopies);
-	if (near != NULL)
-		fprintf(out, "; did you mean \"%s%s\"?", prefix, near);
-	fputc('\n', out);
-	while (ncopies > 0)
-		free((char *)copies[--ncopies]);
-}
-
-static void no_upstream(const struct conf *c, struct span name, FILE *out)
-{
-	struct span names[NAMES_MAX];
-	unsigned n = 0;
-	char safe[64];
-
-	for (; n < c->nupstreams && n < NAMES_MAX; n++)
-		names[n] = c->upstreams[n]->name;
-	fprintf(out, "there is no upstream \"%s\"", log_esc(safe, sizeof(safe), name));
-	print_nearest(out, name, names, n, "");
-}
-
-static void no_server(const struct conf_upstream *u, struct span name, FILE *out)
-{
-	struct span names[NAMES_MAX];
-	unsigned n = 0;
-	char safe[64], prefix[64];
-
-	for (; n < u->nservers && n < NAMES_MAX; n++)
-		names[n] = u->servers[n].name;
-	snprintf(prefix, sizeof(prefix), "%.*s/", SPAN_FMT(u->name));
-	fprintf(out, "there is no server \"%s\" in upstream %.*s", log_esc(safe, sizeof(safe), name), SPAN_FMT(u->name));
-	print_nearest(out, name, names, n, prefix);
-}
-
-/* UPSTREAM/SERVER; names of upstreams hold no slash. */
-static const struct conf_server *find(const struct conf *c, const char *word, const struct conf_upstream **u, FILE *out)
-{
-	const char *slash = strchr(word, '/');
-
-	if (slash == NULL) {
-		fprintf(out, "name the server as UPSTREAM/SERVER; weirctl servers lists them\n");
-		return NULL;
-	}
-	struct span upstream = span_make(word, (size_t)(slash - word)), server = span_of(slash + 1);
-	*u = find_upstream(c, upstream);
-	if (*u == NULL) {
-		no_upstream(c, upstream, out);
-		return NULL;
-	}
-	const struct conf_server *s = find_server(*u, server);
-	if (s == NULL)
-		no_server(*u, server, out);
-	return s;
-}
 
 static struct shm_admin changed(struct shm_admin a, enum ctl_verb verb, unsigned weight, uint64_t now_ms)
 {
@@ -141,35 +60,153 @@ static void apply(struct master *m, const struct conf_upstream *u, const struct 
 	}
 }
 
-enum ctl_status admin_act(struct master *m, const struct ctl_request *r, FILE *out)
+/* All processes look at it now, not when the next request comes. */
+static void wake_workers(const struct master *m)
+{
+	const uint64_t one = 1;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		for (unsigned i = 0; i < w->nchildren; i++) {
+			if (w->children[i].role == PROCESS_WORKER && write(w->wake_fds[i], &one, sizeof(one)) < 0)
+				continue;	/* the counter is full: it is awake already */
+		}
+	}
+}
+
+static uint64_t active_on(const struct master *m, const struct conf_upstream *u, const struct conf_server *s)
+{
+	uint64_t active = 0;
+
+	for (unsigned k = 0; k < s->ncells; k++)
+		active += crews_use(m, u, s, k).active;
+	return active;
+}
+
+static void say_done(const struct ctl_request *r, FILE *out, uint64_t active, uint64_t waited_ms)
+{
+	if (r->option) {
+		fputs("{\"server\": ", out);
+		ctl_json(out, span_of(r->words[0]));
+		fprintf(out, ", \"verb\": \"%s\", \"active\": %llu, \"waited_ms\": %llu}\n", r->def->name,
+			(unsigned long long)active, (unsigned long long)waited_ms);
+		return;
+	}
+	fprintf(out, "%s: %s%s%s, %llu requests under way", r->words[0], r->def->name, r->nwords > 1 ? " " : "",
+		r->nwords > 1 ? r->words[1] : "", (unsigned long long)active);
+	if (waited_ms > 0)
+		fprintf(out, " after %.1f s", (double)waited_ms / 1000);
+	fputc('\n', out);
+}
+
+/* ---- waiting until a server has nothing left ---- */
+
+/* Every worker, those of an earlier master too, has begun a turn since the change: none is still on its way to the server by what
+ * it read before. A worker that starts reads the change itself. */
+static bool all_know(const struct master *m, uint64_t since_ms)
+{
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		/* Behind the workers' rows come others. */
+		for (unsigned i = 0; w->shm.magic == SHM_MAGIC && i < w->conf->workers && i < w->shm.nslots; i++) {
+			const struct shm_row *row = shm_row(&w->shm, i);
+
+			if (atomic_load(&row->state) == SLOT_LIVE && atomic_load(&row->beat_ms) <= since_ms)
+				return false;
+		}
+	}
+	return true;
+}
+
+static void answer_wait(struct master *m, struct ctl_client *c, enum ctl_status status, uint64_t active)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (out != NULL) {
+		say_done(&c->request, out, active, m->now_ms - c->begun_ms);
+		fclose(out);
+	}
+	ctl_answer(m, c, status, text != NULL ? text : "");
+	free(text);
+}
+
+static void tend_wait(struct master *m, struct ctl_client *c)
 {
 	const struct conf_upstream *u;
-	const struct conf_server *s = find(m->crew->conf, r->words[0], &u, out);
-	unsigned long weight = 0;
-	unsigned long long active = 0;
-	char *end, number[16] = "";
+	char *why = NULL;
+	size_t size;
+	FILE *out = open_memstream(&why, &size);
 
+	if (out == NULL)
+		return;
+	/* Looked up anew each time: a reload may have come between. */
+	const struct conf_server *s = ctl_find_server(m->crew->conf, c->request.words[0], &u, out);
+	fclose(out);
+	uint64_t active = s != NULL ? active_on(m, u, s) : 0;
 	if (s == NULL)
-		return CTL_FAILED;
-	if (r->def->verb == CTL_WEIGHT) {
-		weight = strtoul(r->words[1], &end, 10);
-		if (r->words[1][0] < '0' || r->words[1][0] > '9' || *end != '\0' || weight > WEIGHT_MAX) {
-			fprintf(out, "a weight is a number from 0 to %u\n", WEIGHT_MAX);
-			return CTL_USAGE;
-		}
-		snprintf(number, sizeof(number), " %lu", weight);
+		ctl_answer(m, c, CTL_FAILED, why);
+	else if (active == 0 && all_know(m, c->begun_ms))
+		answer_wait(m, c, CTL_OK, 0);
+	else if (m->now_ms >= c->due_ms)
+		answer_wait(m, c, CTL_TIMED_OUT, active);
+	else if (!all_know(m, c->begun_ms))
+		wake_workers(m);
+	free(why);
+}
+
+static const struct ctl_job wait_job = { .tend = tend_wait };
+
+/* ---- the verbs ---- */
+
+/* True when what was asked makes sense. */
+static bool check(const struct ctl_request *r, const struct conf_upstream *u, const struct conf_server *s, FILE *out,
+		  unsigned *weight, uint64_t *wait_ms, enum ctl_status *status)
+{
+	const char *wait = ctl_value(r, "--wait");
+	uint64_t number;
+
+	*status = CTL_USAGE;
+	if (wait != NULL && !ctl_duration(wait, wait_ms)) {
+		fprintf(out, "--wait takes a time such as 30s or 5m, a week at most\n");
+		return false;
 	}
+	if (r->def->verb == CTL_WEIGHT) {
+		if (!span_u64(span_of(r->words[1]), &number) || number > WEIGHT_MAX) {
+			fprintf(out, "a weight is a number from 0 to %u\n", WEIGHT_MAX);
+			return false;
+		}
+		*weight = (unsigned)number;
+	}
+	*status = CTL_FAILED;
 	if (s->disabled && r->def->verb == CTL_READY) {
 		fprintf(out, "server %.*s of upstream %.*s is disabled in the configuration\n", SPAN_FMT(s->name),
 			SPAN_FMT(u->name));
-		return CTL_FAILED;
+		return false;
 	}
-	apply(m, u, s, r->def->verb, (unsigned)weight);
-	log_notice("weirctl asks: %s%s for server %.*s of upstream %.*s", r->def->name, number, SPAN_FMT(s->name),
-		   SPAN_FMT(u->name));
-	for (unsigned k = 0; k < s->ncells; k++)
-		active += crews_use(m, u, s, k).active;
-	fprintf(out, "%.*s/%.*s: %s%s, %llu requests under way\n", SPAN_FMT(u->name), SPAN_FMT(s->name), r->def->name,
-		number, active);
-	return CTL_OK;
+	*status = CTL_OK;
+	return true;
+}
+
+bool admin_act(struct master *m, struct ctl_client *c, FILE *out, enum ctl_status *status)
+{
+	const struct ctl_request *r = &c->request;
+	const struct conf_upstream *u;
+	const struct conf_server *s = ctl_find_server(m->crew->conf, r->words[0], &u, out);
+	uint64_t wait_ms = 0;
+	unsigned weight = 0;
+
+	*status = CTL_FAILED;
+	if (s == NULL || !check(r, u, s, out, &weight, &wait_ms, status))
+		return true;
+	apply(m, u, s, r->def->verb, weight);
+	wake_workers(m);
+	log_notice("weirctl asks: %s%s%s for server %.*s of upstream %.*s", r->def->name, r->nwords > 1 ? " " : "",
+		   r->nwords > 1 ? r->words[1] : "", SPAN_FMT(s->name), SPAN_FMT(u->name));
+	if (wait_ms > 0) {
+		ctl_job_start(m, c, &wait_job, wait_ms);
+		c->begun_ms = clock_mono_ms();	/* this turn may have begun long ago */
+		return false;
+	}
+	say_done(r, out, active_on(m, u, s), 0);
+	return true;
 }

@@ -49,18 +49,30 @@ void ctl_server_leave(struct ctl_server *s)
 	s->fd = -1;
 }
 
-static void drop(struct ctl_client *c)
+static void end_job(struct master *m, struct ctl_client *c)
 {
+	const struct ctl_job *job = c->job;
+
+	c->job = NULL;
+	if (job != NULL && job->stop != NULL)
+		job->stop(m, c);
+}
+
+static void drop(struct master *m, struct ctl_client *c)
+{
+	end_job(m, c);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->answer);
 	*c = (struct ctl_client){ .fd = -1 };
 }
 
-void ctl_server_stop(struct ctl_server *s)
+void ctl_server_stop(struct master *m)
 {
+	struct ctl_server *s = &m->ctl;
+
 	for (unsigned i = 0; s->path != NULL && i < CTL_CLIENTS; i++)
-		drop(&s->clients[i]);
+		drop(m, &s->clients[i]);
 	if (s->fd >= 0 && !s->lent)
 		unlink(s->path);
 	ctl_server_leave(s);
@@ -69,7 +81,16 @@ void ctl_server_stop(struct ctl_server *s)
 /* For something that takes its time. */
 static bool waits(const struct ctl_client *c)
 {
-	return c->ticket != 0 || c->upgrade;
+	return c->ticket != 0 || c->upgrade || c->plan;
+}
+
+static short wanted_events(const struct ctl_client *c)
+{
+	short out = c->answer != NULL && c->sent < c->size ? POLLOUT : 0;
+
+	if (c->job != NULL)
+		return (short)(out | (c->eof ? 0 : POLLIN));
+	return c->answer != NULL ? POLLOUT : waits(c) ? 0 : POLLIN;
 }
 
 unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
@@ -81,8 +102,7 @@ unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
 		const struct ctl_client *c = &s->clients[i];
 
-		out[1 + i] = (struct pollfd){ .fd = c->fd,
-					    .events = c->answer != NULL ? POLLOUT : waits(c) ? 0 : POLLIN };
+		out[1 + i] = (struct pollfd){ .fd = c->fd, .events = wanted_events(c) };
 		room |= c->fd < 0;
 	}
 	/* With all places taken the others wait in the queue. */
@@ -90,13 +110,18 @@ unsigned ctl_server_fds(const struct ctl_server *s, struct pollfd *out)
 	return 1 + CTL_CLIENTS;
 }
 
-uint64_t ctl_server_next(const struct ctl_server *s)
+uint64_t ctl_server_next(const struct master *m)
 {
+	const struct ctl_server *s = &m->ctl;
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; s->path != NULL && i < CTL_CLIENTS; i++) {
-		if (s->clients[i].fd >= 0 && s->clients[i].until_ms < next)
-			next = s->clients[i].until_ms;
+		const struct ctl_client *c = &s->clients[i];
+
+		if (c->fd >= 0 && c->until_ms < next)
+			next = c->until_ms;
+		if (c->fd >= 0 && c->job != NULL && m->now_ms + CTL_JOB_MS < next)
+			next = m->now_ms + CTL_JOB_MS;
 	}
 	return next;
 }
@@ -115,30 +140,45 @@ static void do_stop(struct master *m, const struct ctl_request *r, FILE *out)
 	master_drain(m);
 }
 
-static enum ctl_status carry_out(struct master *m, const struct ctl_request *r, FILE *out)
+/* False: no answer yet. */
+static bool carry_out(struct master *m, struct ctl_client *c, FILE *out, enum ctl_status *status)
 {
-	char safe[64];
+	const struct ctl_request *r = &c->request;
 
 	switch (r->def->verb) {
 	case CTL_STATUS:
 		show_status(m, out, r->option);
-		return CTL_OK;
+		return true;
 	case CTL_WORKERS:
 		show_workers(m, out, r->option);
-		return CTL_OK;
+		return true;
 	case CTL_SERVERS:
-		if (show_servers(m, r->nwords > 0 ? r->words[0] : NULL, out, r->option))
-			return CTL_OK;
-		fprintf(out, "there is no upstream \"%s\"\n", log_esc(safe, sizeof(safe), span_of(r->words[0])));
-		return CTL_FAILED;
+		if (!show_servers(m, r->nwords > 0 ? r->words[0] : NULL, out, r->option))
+			*status = CTL_FAILED;
+		return true;
 	case CTL_STOP:
 		do_stop(m, r, out);
-		return CTL_OK;
+		return true;
 	case CTL_DRAIN:
 	case CTL_READY:
 	case CTL_DOWN:
 	case CTL_WEIGHT:
-		return admin_act(m, r, out);
+		return admin_act(m, c, out, status);
+	case CTL_WHY:
+		*status = why_show(m, r, out);
+		return true;
+	case CTL_TRACE:
+		return trace_act(m, c, out, status);
+	case CTL_SESSIONS:
+		return sessions_act(m, c, out, status);
+	case CTL_SAMPLE:
+		if (!show_sample(m, r->nwords > 0 ? r->words[0] : NULL, out))
+			*status = CTL_FAILED;
+		return true;
+	case CTL_TOP:
+		fprintf(out, "top is weirctl's own\n");
+		*status = CTL_USAGE;
+		return true;
 	case CTL_RELOAD:
 	case CTL_UPGRADE:
 	case CTL_LATER:
@@ -148,23 +188,25 @@ static enum ctl_status carry_out(struct master *m, const struct ctl_request *r, 
 	must_not_reach("ctl_parse() lets only verbs that are built pass");
 }
 
-static void set_answer(struct ctl_client *c, enum ctl_status status, const char *text)
+void ctl_answer(struct master *m, struct ctl_client *c, enum ctl_status status, const char *text)
 {
 	int n = asprintf(&c->answer, "%d\n%s", (int)status, text);
 
+	end_job(m, c);
 	if (n < 0) {
 		c->answer = NULL;
-		drop(c);
+		drop(m, c);
 		return;
 	}
 	c->size = (size_t)n;
+	c->until_ms = m->now_ms + CTL_CLIENT_MS;
 }
 
 /* The answer comes when the reload has ended. */
 static void ask_reload(struct master *m, struct ctl_client *c)
 {
 	if (m->state > MASTER_RUNNING) {
-		set_answer(c, CTL_FAILED, "weir is ending\n");
+		ctl_answer(m, c, CTL_FAILED, "weir is ending\n");
 		return;
 	}
 	c->ticket = reload_ask(m);
@@ -180,8 +222,7 @@ void ctl_server_reloaded(struct master *m, bool good, const char *text)
 		if (c->fd < 0 || c->ticket == 0 || c->ticket > m->reload.done)
 			continue;
 		c->ticket = 0;
-		c->until_ms = m->now_ms + CTL_CLIENT_MS;
-		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
 	}
 }
 
@@ -193,7 +234,7 @@ static void ask_upgrade(struct master *m, struct ctl_client *c)
 	if (why != NULL) {
 		log_warn("weirctl asks to upgrade, but %s", why);
 		snprintf(text, sizeof(text), "%s\n", why);
-		set_answer(c, CTL_FAILED, text);
+		ctl_answer(m, c, CTL_FAILED, text);
 		return;
 	}
 	c->upgrade = true;
@@ -201,7 +242,21 @@ static void ask_upgrade(struct master *m, struct ctl_client *c)
 	log_notice("weirctl asks to upgrade");
 }
 
-static void send_answer(struct ctl_client *c);
+static void ask_plan(struct master *m, struct ctl_client *c, bool json)
+{
+	const char *why = plan_ask(m, json);
+	char text[256];
+
+	if (why != NULL) {
+		snprintf(text, sizeof(text), "%s\n", why);
+		ctl_answer(m, c, CTL_FAILED, text);
+		return;
+	}
+	c->plan = true;
+	c->until_ms = m->now_ms + 2 * PLAN_MS;
+}
+
+static void send_answer(struct master *m, struct ctl_client *c);
 
 void ctl_server_upgraded(struct master *m, bool good, const char *text)
 {
@@ -211,45 +266,115 @@ void ctl_server_upgraded(struct master *m, bool good, const char *text)
 		if (c->fd < 0 || !c->upgrade)
 			continue;
 		c->upgrade = false;
-		c->until_ms = m->now_ms + CTL_CLIENT_MS;
-		set_answer(c, good ? CTL_OK : CTL_FAILED, text);
+		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
 		/* At once: this master may end soon. */
 		if (c->fd >= 0)
-			send_answer(c);
+			send_answer(m, c);
+	}
+}
+
+void ctl_server_planned(struct master *m, bool good, const char *text)
+{
+	for (unsigned i = 0; m->ctl.path != NULL && i < CTL_CLIENTS; i++) {
+		struct ctl_client *c = &m->ctl.clients[i];
+
+		if (c->fd < 0 || !c->plan)
+			continue;
+		c->plan = false;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
 	}
 }
 
 /* The status line needs the outcome, so the body is written first, behind room for it. */
 static void answer(struct master *m, struct ctl_client *c)
 {
-	struct ctl_request r;
-	char *words[2 + CTL_WORDS];
+	char *words[CTL_ARGS], *text = NULL;
 	char why[256] = "the request has too many words";
+	size_t size = 0;
 	int n = ctl_split(c->line, words, ARRAY_LEN(words));
-	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &r, why, sizeof(why));
-	if (status == CTL_OK && r.def->verb == CTL_RELOAD) {
-		ask_reload(m, c);
+	enum ctl_status status = n < 0 ? CTL_USAGE : ctl_parse(n, words, &c->request, why, sizeof(why));
+	if (status == CTL_OK && c->request.def->verb == CTL_RELOAD) {
+		if (c->request.second)
+			ask_plan(m, c, c->request.option);
+		else
+			ask_reload(m, c);
 		return;
 	}
-	if (status == CTL_OK && r.def->verb == CTL_UPGRADE) {
+	if (status == CTL_OK && c->request.def->verb == CTL_UPGRADE) {
 		ask_upgrade(m, c);
 		return;
 	}
-	FILE *out = open_memstream(&c->answer, &c->size);
+	FILE *out = open_memstream(&text, &size);
 	if (out == NULL) {
-		drop(c);
+		drop(m, c);
 		return;
 	}
+	bool whole = true;
 	fputs("?\n", out);
 	if (status == CTL_OK)
-		status = carry_out(m, &r, out);
+		whole = carry_out(m, c, out, &status);
 	else
 		fprintf(out, "%s\n", why);
-	if (fclose(out) != 0 || c->answer == NULL || c->size < 2) {
-		drop(c);
-		return;
+	if (fclose(out) != 0 || text == NULL || size < 2) {
+		free(text);
+		drop(m, c);
+	} else if (whole) {
+		text[0] = (char)('0' + status);
+		c->answer = text;
+		c->size = size;
+	} else {
+		free(text);
 	}
-	c->answer[0] = (char)('0' + status);
+}
+
+/* ---- jobs ---- */
+
+void ctl_job_start(struct master *m, struct ctl_client *c, const struct ctl_job *job, uint64_t patience_ms)
+{
+	must(c->job == NULL && c->answer == NULL);
+	c->job = job;
+	c->begun_ms = m->now_ms;
+	c->due_ms = m->now_ms + patience_ms;
+	c->until_ms = c->due_ms + CTL_CLIENT_MS;
+}
+
+static bool append(struct ctl_client *c, const char *text, size_t n)
+{
+	/* What was sent makes room. */
+	if (c->sent > 0) {
+		memmove(c->answer, c->answer + c->sent, c->size - c->sent);
+		c->size -= c->sent;
+		c->sent = 0;
+	}
+	char *more = realloc(c->answer, c->size + n + 1);
+	if (more == NULL)
+		return false;
+	memcpy(more + c->size, text, n);
+	c->answer = more;
+	c->size += n;
+	return true;
+}
+
+bool ctl_stream(struct ctl_client *c, const char *text, size_t n)
+{
+	if (!c->stream && !append(c, ">\n", 2))
+		return false;
+	c->stream = true;
+	return c->size - c->sent + n <= CTL_STREAM_MAX && append(c, text, n);
+}
+
+void ctl_stream_end(struct master *m, struct ctl_client *c, enum ctl_status status)
+{
+	const char end[2] = { '\0', (char)('0' + status) };
+
+	if ((c->stream || ctl_stream(c, "", 0)) && append(c, end, sizeof(end))) {
+		c->stream = false;
+		c->until_ms = m->now_ms + CTL_CLIENT_MS;
+		end_job(m, c);
+	} else {
+		drop(m, c);
+	}
 }
 
 /* ---- clients ---- */
@@ -288,23 +413,61 @@ static void read_request(struct master *m, struct ctl_client *c)
 	char *end = memchr(c->line, '\n', c->have);
 	if (end == NULL) {
 		if (n <= 0 || c->have == sizeof(c->line))
-			drop(c);
+			drop(m, c);
 		return;
 	}
 	*end = '\0';
 	answer(m, c);
 }
 
-static void send_answer(struct ctl_client *c)
+/* Nobody has more to say while a job is at work, unless that he has heard enough. */
+static void read_end(struct master *m, struct ctl_client *c)
 {
-	ssize_t n = send(c->fd, c->answer + c->sent, c->size - c->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+	char more[64];
+	ssize_t n = recv(c->fd, more, sizeof(more), MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
 		return;
-	if (n > 0)
+	c->eof = true;
+	if (n == 0 && c->job->on_eof != NULL)
+		c->job->on_eof(m, c);
+	else
+		drop(m, c);
+}
+
+static void send_answer(struct master *m, struct ctl_client *c)
+{
+	if (c->sent < c->size) {
+		ssize_t n = send(c->fd, c->answer + c->sent, c->size - c->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			drop(m, c);
+			return;
+		}
 		c->sent += (size_t)n;
-	if (n <= 0 || c->sent == c->size)
-		drop(c);
+	}
+	if (c->sent == c->size && !c->stream)
+		drop(m, c);
+}
+
+static void tend_one(struct master *m, struct ctl_client *c, short revents)
+{
+	if (c->job != NULL && (revents & POLLERR) != 0)
+		drop(m, c);
+	else if (c->job != NULL && (revents & (POLLIN | POLLHUP)) != 0 && !c->eof)
+		read_end(m, c);
+	else if (revents != 0 && waits(c))
+		drop(m, c);
+	else if (revents != 0 && c->job == NULL && c->answer == NULL)
+		read_request(m, c);
+	if (c->fd >= 0 && c->job != NULL)
+		c->job->tend(m, c);
+	if (c->fd >= 0 && c->answer != NULL)
+		send_answer(m, c);
+	if (c->fd >= 0 && m->now_ms >= c->until_ms)
+		drop(m, c);
 }
 
 void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n)
@@ -314,18 +477,8 @@ void ctl_server_tend(struct master *m, const struct pollfd *fds, unsigned n)
 	if (n == 0)
 		return;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++) {
-		struct ctl_client *c = &s->clients[i];
-
-		if (c->fd < 0)
-			continue;
-		if (fds[1 + i].revents != 0 && waits(c))
-			drop(c);
-		else if (fds[1 + i].revents != 0 && c->answer == NULL)
-			read_request(m, c);
-		if (c->fd >= 0 && c->answer != NULL)
-			send_answer(c);
-		if (c->fd >= 0 && m->now_ms >= c->until_ms)
-			drop(c);
+		if (s->clients[i].fd >= 0)
+			tend_one(m, &s->clients[i], fds[1 + i].revents);
 	}
 	if (fds[0].revents != 0)
 		accept_one(m, s);

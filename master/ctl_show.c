@@ -12,58 +12,11 @@
 #include "common/clock.h"
 #include "common/obj.h"
 #include "common/reason.h"
+#include "common/shm_eject.h"
 #include "master/crew.h"
 #include "master/ctl_server.h"
 #include "master/master.h"
 #include "master/version.h"
-
-/* ---- bits of text ---- */
-
-static void json_text(FILE *out, struct span s)
-{
-	fputc('"', out);
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < ' ' || c == 0x7f)
-			fprintf(out, "\\u%04x", c);
-		else
-			fputc(c, out);
-	}
-	fputc('"', out);
-}
-
-/* "3d 4h", "5m 6s": the two largest units. */
-static const char *age_text(char *out, size_t size, uint64_t ms)
-{
-	const uint64_t s = ms / 1000;
-
-	if (s >= 86400)
-		snprintf(out, size, "%" PRIu64 "d %" PRIu64 "h", s / 86400, s / 3600 % 24);
-	else if (s >= 3600)
-		snprintf(out, size, "%" PRIu64 "h %" PRIu64 "m", s / 3600, s / 60 % 60);
-	else if (s >= 60)
-		snprintf(out, size, "%" PRIu64 "m %" PRIu64 "s", s / 60, s % 60);
-	else
-		snprintf(out, size, "%" PRIu64 "s", s);
-	return out;
-}
-
-static const char *size_text(char *out, size_t size, uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double v = (double)bytes;
-	unsigned u = 0;
-
-	while (v >= 1024 && u + 1 < ARRAY_LEN(units)) {
-		v /= 1024;
-		u++;
-	}
-	snprintf(out, size, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
-	return out;
-}
 
 /* Since a time that a child may have written: never before the beginning of things. */
 static uint64_t since(const struct master *m, uint64_t ms)
@@ -73,26 +26,14 @@ static uint64_t since(const struct master *m, uint64_t ms)
 
 /* ---- servers ---- */
 
-/* One server as it is shown: a cell of shared memory and what it belongs to. */
-struct shown {
-	const struct conf_upstream *upstream;
-	const struct conf_server *server;
-	unsigned cell;
-	enum health_state state;
-	enum health_why why;
-	uint64_t for_ms;
-	struct shm_admin admin;
-	unsigned weight;
-	struct crew_use use;		/* all generations together */
-	char name[128], address[ADDR_TEXT];
-};
-
-static const char *state_text(const struct shown *s)
+const char *show_state(const struct shown *s)
 {
 	if (s->server->disabled)
 		return "disabled";
 	if (s->admin.held != HELD_NO)
 		return s->admin.held == HELD_DRAIN ? "drained" : "held down";
+	if (s->state == HEALTH_UP && s->ejected_ms > 0)
+		return "ejected";
 	switch (s->state) {
 	case HEALTH_UP:
 		return "up";
@@ -103,6 +44,37 @@ static const char *state_text(const struct shown *s)
 	default:
 		return "unused";
 	}
+}
+
+/* How a try failed last, in any generation. */
+static void look_at_last(const struct master *m, struct shown *out, unsigned k)
+{
+	uint64_t age_s, least_s = UINT64_MAX, when_s;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		int cell = w->shm.magic == SHM_MAGIC && !w->failed ? shm_find_cell(w->conf, out->upstream, out->server) : -1;
+		enum reason why = cell >= 0 ? shm_last_fail(&w->shm, (unsigned)cell + k, &when_s) : REASON_NONE;
+
+		if (why == REASON_NONE)
+			continue;
+		age_s = (m->now_ms / 1000 - when_s) & 0xffffff;
+		if (age_s >= least_s)
+			continue;
+		least_s = age_s;
+		out->last_fail = why;
+		out->last_fail_ms = age_s * 1000;
+	}
+}
+
+/* What workers found out by themselves. */
+static void look_at_failures(const struct master *m, struct shown *out, unsigned k)
+{
+	const struct shm *shm = &m->crew->shm;
+	struct shm_eject mark = shm_eject(atomic_load(&shm->servers[out->cell].eject));
+
+	if (shm_ejected(mark, shm_health_word(shm, out->cell), out->upstream->fail_timeout, m->now_ms))
+		out->ejected_ms = mark.stamp - m->now_ms;
+	look_at_last(m, out, k);
 }
 
 /* False for a spare cell of a host name; the first one is shown all the same while there is none. */
@@ -122,6 +94,7 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	out->admin = shm_admin(atomic_load(&m->crew->shm.servers[out->cell].admin));
 	out->weight = out->admin.has_weight ? out->admin.weight : s->weight;
 	out->use = crews_use(m, u, s, i);
+	look_at_failures(m, out, i);
 	bool named = s->addr.family == ADDR_NONE;
 	if (named && shm_get_addr(h, &a) && a.family != ADDR_UNIX) {
 		char ip[ADDR_TEXT];
@@ -138,8 +111,8 @@ static bool look_at(const struct master *m, const struct conf_upstream *u, const
 	return out->state != HEALTH_UNUSED || i == 0;
 }
 
-static void each_server(const struct master *m, const struct conf_upstream *u, void *arg,
-			void (*show)(const struct master *m, const struct shown *s, void *arg))
+void show_each(const struct master *m, const struct conf_upstream *u, void *arg,
+	       void (*show)(const struct master *m, const struct shown *s, void *arg))
 {
 	for (unsigned i = 0; i < u->nservers; i++) {
 		const struct conf_server *s = &u->servers[i];
@@ -154,7 +127,7 @@ static void each_server(const struct master *m, const struct conf_upstream *u, v
 }
 
 struct tally {
-	unsigned servers, up;
+	unsigned servers, up, ejected;
 	uint64_t active;
 };
 
@@ -165,6 +138,7 @@ static void add_up(const struct master *m, const struct shown *s, void *arg)
 	(void)m;
 	t->servers++;
 	t->up += s->state == HEALTH_UP && !s->server->disabled && s->admin.held == HELD_NO;
+	t->ejected += s->ejected_ms > 0;
 	t->active += s->use.active;
 }
 
@@ -181,10 +155,14 @@ static void print_server(const struct master *m, const struct shown *s, void *ar
 
 	snprintf(weight, sizeof(weight), "%u%s", s->weight, s->server->backup ? " backup" : "");
 	fprintf(p->out,
-		"%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u\n",
-		SPAN_FMT(s->upstream->name), s->name, s->address, state_text(s),
-		age_text(age, sizeof(age), s->for_ms), weight, s->use.active,
+		"%-16.*s %-28s %-24s %-10s %-8s %-10s %7" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8u",
+		SPAN_FMT(s->upstream->name), s->name, s->address, show_state(s),
+		ctl_age(age, sizeof(age), s->for_ms), weight, s->use.active,
 		s->use.requests, s->use.fails, atomic_load(&h->checks));
+	if (s->ejected_ms > 0)
+		fprintf(p->out, "  <- %s, used again in %s", s->last_fail ? reason_token(s->last_fail) : "tries failed",
+			ctl_age(age, sizeof(age), s->ejected_ms + 999));
+	fputc('\n', p->out);
 }
 
 static void print_server_json(const struct master *m, const struct shown *s, void *arg)
@@ -195,27 +173,29 @@ static void print_server_json(const struct master *m, const struct shown *s, voi
 	fputs(p->first ? "\n" : ",\n", p->out);
 	p->first = false;
 	fputs("  {\"upstream\": ", p->out);
-	json_text(p->out, s->upstream->name);
+	ctl_json(p->out, s->upstream->name);
 	fputs(", \"server\": ", p->out);
-	json_text(p->out, span_of(s->name));
+	ctl_json(p->out, span_of(s->name));
 	fputs(", \"address\": ", p->out);
-	json_text(p->out, span_of(s->address));
+	ctl_json(p->out, span_of(s->address));
 	fprintf(p->out, ", \"state\": \"%s\", \"state_ms\": %" PRIu64 ", \"weight\": %u, \"backup\": %s, "
 		"\"max_conns\": %u, \"active\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"failures\": %" PRIu64 ", "
-		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u}",
-		state_text(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
+		"\"checks\": %u, \"check_failures\": %u, \"check_ms\": %u",
+		show_state(s), s->for_ms, s->weight, s->server->backup ? "true" : "false", s->server->max_conns,
 		s->use.active, s->use.requests, s->use.fails,
 		atomic_load(&h->checks), atomic_load(&h->fails), atomic_load(&h->last_ms));
+	fprintf(p->out, ", \"ejected_ms\": %" PRIu64, s->ejected_ms);
+	if (s->last_fail != REASON_NONE)
+		fprintf(p->out, ", \"last_failure\": \"%s\", \"last_failure_ms\": %" PRIu64, reason_token(s->last_fail),
+			s->last_fail_ms);
+	fputs("}", p->out);
 }
 
 bool show_servers(const struct master *m, const char *upstream, FILE *out, bool json)
 {
 	struct printer p = { .out = out, .first = true };
-	bool found = upstream == NULL;
 
-	for (unsigned i = 0; i < m->crew->conf->nupstreams; i++)
-		found |= upstream != NULL && span_eq(m->crew->conf->upstreams[i]->name, span_of(upstream));
-	if (!found)
+	if (upstream != NULL && ctl_find_upstream(m->crew->conf, span_of(upstream), out) == NULL)
 		return false;
 	if (json)
 		fputs("[", out);
@@ -226,7 +206,7 @@ bool show_servers(const struct master *m, const char *upstream, FILE *out, bool 
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 
 		if (upstream == NULL || span_eq(u->name, span_of(upstream)))
-			each_server(m, u, &p, json ? print_server_json : print_server);
+			show_each(m, u, &p, json ? print_server_json : print_server);
 	}
 	if (json)
 		fputs(p.first ? "]\n" : "\n]\n", out);
@@ -251,7 +231,7 @@ static void print_worker(const struct master *m, const struct child *c, FILE *ou
 	char age[32];
 
 	fprintf(out, "%-10s %8d %-9s %10s %10u %9u %9" PRIu64 " %12" PRIu64 " %9" PRIu64 "\n", c->name, (int)c->pid,
-		child_state_name(c->state), c->pid != 0 ? age_text(age, sizeof(age), since(m, c->born_ms)) : "-",
+		child_state_name(c->state), c->pid != 0 ? ctl_age(age, sizeof(age), since(m, c->born_ms)) : "-",
 		c->crew->number, c->restarts, row_stat(c, STAT_ACTIVE_CONNS), row_stat(c, STAT_REQUESTS), silent_ms(m, c));
 }
 
@@ -296,7 +276,7 @@ void show_workers(const struct master *m, FILE *out, bool json)
 
 /* ---- status ---- */
 
-static unsigned live_workers(const struct master *m, unsigned *restarts)
+unsigned show_live_workers(const struct master *m, unsigned *restarts)
 {
 	unsigned live = 0;
 
@@ -321,9 +301,9 @@ static void print_upstreams(const struct master *m, FILE *out)
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
-		each_server(m, u, &t, add_up);
-		fprintf(out, "%-12s %.*s: %u of %u servers up, %" PRIu64 " requests under way, %" PRIu64 " queued%s\n",
-			i == 0 ? "upstreams" : "", SPAN_FMT(u->name), t.up, t.servers, t.active,
+		show_each(m, u, &t, add_up);
+		fprintf(out, "%-12s %.*s: %u of %u servers up, %u ejected, %" PRIu64 " requests under way, %" PRIu64
+			" queued%s\n", i == 0 ? "upstreams" : "", SPAN_FMT(u->name), t.up, t.servers, t.ejected, t.active,
 			crews_queued(m, u), t.up == 0 ? "  <- none is up" : "");
 	}
 }
@@ -336,7 +316,7 @@ static void print_generations(const struct master *m, FILE *out)
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
 		if (w != m->crew)
 			fprintf(out, ", %u %s for %s", w->number, crew_state_name(w->state),
-				age_text(age, sizeof(age), since(m, w->since_ms)));
+				ctl_age(age, sizeof(age), since(m, w->since_ms)));
 	}
 	fprintf(out, "; %u reloads, %u failed", m->reload.good, m->reload.bad);
 	if (m->upgrade.good + m->upgrade.bad > 0)
@@ -363,10 +343,10 @@ static void json_generations(const struct master *m, FILE *out)
 static void status_text(const struct master *m, FILE *out)
 {
 	char age[32], in[32], sent[32];
-	unsigned restarts, live = live_workers(m, &restarts);
+	unsigned restarts, live = show_live_workers(m, &restarts);
 
 	fprintf(out, "weir %s is %s: process %d, up %s, configuration %s\n", WEIR_VERSION, master_state_name(m->state),
-		(int)getpid(), age_text(age, sizeof(age), since(m, m->begun_ms)), m->crew->conf->path);
+		(int)getpid(), ctl_age(age, sizeof(age), since(m, m->begun_ms)), m->crew->conf->path);
 	fprintf(out, "%-12s %u of %u live, %u restarts\n", "workers", live, m->crew->conf->workers, restarts);
 	print_generations(m, out);
 	fprintf(out, "%-12s %" PRIu64 " open, %" PRIu64 " in all\n", "clients", stat_of(m, STAT_ACTIVE_CONNS),
@@ -376,8 +356,8 @@ static void status_text(const struct master *m, FILE *out)
 	fprintf(out, "%-12s %" PRIu64 " 2xx, %" PRIu64 " 3xx, %" PRIu64 " 4xx, %" PRIu64 " 5xx\n", "answers",
 		stat_of(m, STAT_STATUS_2XX), stat_of(m, STAT_STATUS_3XX), stat_of(m, STAT_STATUS_4XX),
 		stat_of(m, STAT_STATUS_5XX));
-	fprintf(out, "%-12s %s in, %s out\n", "traffic", size_text(in, sizeof(in), stat_of(m, STAT_BYTES_IN)),
-		size_text(sent, sizeof(sent), stat_of(m, STAT_BYTES_OUT)));
+	fprintf(out, "%-12s %s in, %s out\n", "traffic", ctl_size(in, sizeof(in), stat_of(m, STAT_BYTES_IN)),
+		ctl_size(sent, sizeof(sent), stat_of(m, STAT_BYTES_OUT)));
 	print_upstreams(m, out);
 }
 
@@ -388,23 +368,23 @@ static void json_upstreams(const struct master *m, FILE *out)
 		const struct conf_upstream *u = m->crew->conf->upstreams[i];
 		struct tally t = { 0 };
 
-		each_server(m, u, &t, add_up);
+		show_each(m, u, &t, add_up);
 		fputs(i > 0 ? ",\n    {\"name\": " : "\n    {\"name\": ", out);
-		json_text(out, u->name);
-		fprintf(out, ", \"servers\": %u, \"up\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64 "}",
-			t.servers, t.up, t.active, crews_queued(m, u));
+		ctl_json(out, u->name);
+		fprintf(out, ", \"servers\": %u, \"up\": %u, \"ejected\": %u, \"active\": %" PRIu64 ", \"queued\": %" PRIu64
+			"}", t.servers, t.up, t.ejected, t.active, crews_queued(m, u));
 	}
 	fputs(m->crew->conf->nupstreams > 0 ? "\n  ]\n" : "]\n", out);
 }
 
 static void status_json(const struct master *m, FILE *out)
 {
-	unsigned restarts, live = live_workers(m, &restarts);
+	unsigned restarts, live = show_live_workers(m, &restarts);
 
 	fprintf(out, "{\n  \"version\": \"%s\", \"state\": \"%s\", \"pid\": %d, \"up_ms\": %" PRIu64
 		",\n  \"configuration\": ",
 		WEIR_VERSION, master_state_name(m->state), (int)getpid(), since(m, m->begun_ms));
-	json_text(out, span_of(m->crew->conf->path));
+	ctl_json(out, span_of(m->crew->conf->path));
 	fprintf(out, ",\n  \"workers\": %u, \"workers_live\": %u, \"restarts\": %u", m->crew->conf->workers, live,
 		restarts);
 	json_generations(m, out);

@@ -7,138 +7,171 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/ctl.h"
 #include "common/log.h"
+#include "common/obj.h"
+#include "master/ctl_client.h"
 #include "master/version.h"
 
 #define PATIENCE_S 10
+#define USAGE_WIDE 30			/* longer ones have their prose on a line of its own */
 #define RELOAD_PATIENCE_S 110
+#define TRACE_WAIT_MS 60000		/* without --wait */
 
 static void print_help(FILE *out)
 {
 	fprintf(out, "Usage: weirctl [-s SOCKET] VERB ...\n"
 		     "Speaks to a running weir through its control socket (" CTL_DEFAULT_SOCKET ").\n\n");
 	for (const struct ctl_verb_def *v = ctl_verbs(); v->name != NULL; v++) {
-		if (v->verb != CTL_LATER)
-			fprintf(out, "  %-30s %s\n", v->usage, v->prose);
+		if (v->verb != CTL_LATER && v->usage != NULL)
+			fprintf(out, strlen(v->usage) <= USAGE_WIDE ? "  %-*s   %s\n" : "  %-*s\n      %s\n", USAGE_WIDE, v->usage,
+				v->prose);
 	}
-	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet.\n");
+	fprintf(out, "\nExit status: 0 done, 1 no weir there or it could not, 2 wrong use, 3 not built yet, 4 timed out,\n"
+		     "5 no such request on record.\n");
 }
 
-static int fail(const char *path, const char *what)
+/* An answer as far as it has come. */
+struct reader {
+	int status;			/* -1: not known yet */
+	bool stream;			/* it stands at the end, behind a NUL */
+	size_t head;			/* bytes of the first line */
+	char held[2];			/* of a stream: they may be its end */
+	size_t nheld;
+};
+
+static void put_stream(struct reader *r, const char *p, size_t n)
 {
-	const char *hint = errno == ENOENT || errno == ECONNREFUSED ? "is weir running, and is this its control socket?"
-			   : errno == EACCES ? "only root and the account of the master may ask" : strerror(errno);
-
-	fprintf(stderr, "weirctl: %s %s: %s\n", what, path, hint);
-	return CTL_FAILED;
-}
-
-/* A socket to the master, or -1 with errno. */
-static int connect_to(const char *path, time_t patience_s)
-{
-	const struct timeval patience = { .tv_sec = patience_s };
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(to.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(to.sun_path, path, strlen(path));
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
-		return fd;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return -1;
-}
-
-static bool send_request(int fd, int argc, char *const *argv)
-{
-	char line[CTL_LINE];
-	size_t n = 0;
-
-	for (int i = 0; i < argc; i++) {
-		size_t len = strlen(argv[i]);
-
-		if (n + len + 1 > sizeof(line)) {
-			errno = EMSGSIZE;
-			return false;
+	for (size_t i = 0; i < n; i++) {
+		if (r->nheld == sizeof(r->held)) {
+			fputc(r->held[0], stdout);
+			r->held[0] = r->held[1];
+			r->nheld--;
 		}
-		memcpy(line + n, argv[i], len);
-		n += len;
-		line[n++] = i + 1 < argc ? ' ' : '\n';
+		r->held[r->nheld++] = p[i];
 	}
-	return send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
+	fflush(stdout);
 }
 
 /* The first two bytes are the status and a line end, the rest is for the user. */
-static int show_answer(int fd, const char *path)
+static void take(struct reader *r, const char *p, size_t n)
 {
+	for (; n > 0 && r->head < 2; r->head++, p++, n--) {
+		r->stream |= r->head == 0 && *p == '>';
+		if (r->head == 0 && !r->stream)
+			r->status = *p - '0';
+		if (r->head == 1 && r->status > CTL_OK)
+			fputs("weirctl: ", stderr);
+	}
+	if (r->stream)
+		put_stream(r, p, n);
+	else
+		fwrite(p, 1, n, r->status == CTL_OK ? stdout : stderr);
+}
+
+/* An interrupt ends what we ask for, not us: the master sums up and closes. The second one ends us, too. */
+static void on_signal(int signals, int fd)
+{
+	struct signalfd_siginfo info;
+	sigset_t set;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	shutdown(fd, SHUT_WR);
+	sigfillset(&set);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* False with errno: nothing more came in that time. */
+static bool read_all(int fd, int signals, time_t patience_s, struct reader *r)
+{
+	struct pollfd fds[] = { { .fd = fd, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
 	char piece[4096];
-	int status = -1;
-	size_t head = 0;
 	ssize_t n;
 
-	while ((n = recv(fd, piece, sizeof(piece), 0)) > 0) {
-		char *p = piece;
+	for (;;) {
+		int ready = poll(fds, ARRAY_LEN(fds), (int)patience_s * 1000);
 
-		for (; n > 0 && head < 2; head++, p++, n--) {
-			if (head == 0)
-				status = *p - '0';
-		}
-		FILE *out = status == CTL_OK ? stdout : stderr;
-		if (status != CTL_OK && n > 0 && head == 2 && p == piece + 2)
-			fputs("weirctl: ", stderr);
-		fwrite(p, 1, (size_t)n, out);
+		if (ready == 0)
+			errno = ETIMEDOUT;
+		if (ready == 0 || (ready < 0 && errno != EINTR))
+			return false;
+		if (ready > 0 && fds[1].revents != 0)
+			on_signal(signals, fd);
+		if (ready < 0 || fds[0].revents == 0)
+			continue;
+		n = recv(fd, piece, sizeof(piece), 0);
+		if (n <= 0)
+			return n == 0;
+		take(r, piece, (size_t)n);
 	}
-	if (n < 0)
-		return fail(path, "no answer through");
-	if (head < 2 || status < 0 || status > 9) {
+}
+
+static int show_answer(int fd, const char *path, time_t patience_s)
+{
+	struct reader r = { .status = -1 };
+	int signals = ctl_client_signals((const int[]){ 0 });
+	bool whole = read_all(fd, signals, patience_s, &r);
+
+	if (signals >= 0)
+		close(signals);
+	if (!whole)
+		return ctl_client_fail(path, "no answer through");
+	if (r.stream && r.nheld == 2 && r.held[0] == '\0')
+		r.status = r.held[1] - '0';
+	if (r.stream && r.status < 0) {
+		fprintf(stderr, "weirctl: the answer of %s ended before it was whole\n", path);
+		return CTL_FAILED;
+	}
+	if (r.head < 2 || r.status < 0 || r.status > 9) {
 		fprintf(stderr, "weirctl: %s did not answer: only root and the account of the master may ask\n", path);
 		return CTL_FAILED;
 	}
-	return fflush(stdout) == 0 ? status : CTL_FAILED;
+	return fflush(stdout) == 0 ? r.status : CTL_FAILED;
 }
 
-/* No word may look like several on the wire. */
-static bool fits_the_line(const char *word)
+/* How long the answer may take. */
+static time_t patience_of(const struct ctl_request *r)
 {
-	return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+	const char *wait = ctl_value(r, "--wait");
+	uint64_t ms = r->def->verb == CTL_TRACE ? TRACE_WAIT_MS : 0;
+
+	if (wait != NULL)
+		ctl_duration(wait, &ms);
+	bool takes_long = r->def->verb == CTL_RELOAD || r->def->verb == CTL_UPGRADE;
+	return (time_t)(ms / 1000) + (takes_long ? RELOAD_PATIENCE_S : PATIENCE_S);
 }
 
 static int ask(const char *path, int argc, char *const *argv)
 {
 	struct ctl_request r;
-	char why[256];
+	char why[256], line[CTL_LINE];
 	enum ctl_status status = ctl_parse(argc, argv, &r, why, sizeof(why));
+	size_t n = status == CTL_OK ? ctl_join(line, sizeof(line), argc, argv) : 1;
 
-	for (int i = 0; status == CTL_OK && i < argc; i++) {
-		if (!fits_the_line(argv[i])) {
-			snprintf(why, sizeof(why), "no name is empty or holds blanks");
-			status = CTL_USAGE;
-		}
+	if (n == 0) {
+		snprintf(why, sizeof(why), "no word is empty, holds control characters, or is as long as that");
+		status = CTL_USAGE;
 	}
 	if (status != CTL_OK) {
 		fprintf(stderr, "weirctl: %s\n", why);
 		return status;
 	}
-	int fd = connect_to(path, r.def->verb == CTL_RELOAD || r.def->verb == CTL_UPGRADE ? RELOAD_PATIENCE_S : PATIENCE_S);
+	if (r.def->verb == CTL_TOP)
+		return top_run(path, &r);
+	int fd = ctl_client_connect(path, PATIENCE_S);
 	if (fd < 0)
-		return fail(path, "cannot reach");
-	int result = send_request(fd, argc, argv) ? show_answer(fd, path) : fail(path, "cannot send to");
+		return ctl_client_fail(path, "cannot reach");
+	bool sent = send(fd, line, n, MSG_NOSIGNAL) == (ssize_t)n;
+	int result = sent ? show_answer(fd, path, patience_of(&r)) : ctl_client_fail(path, "cannot send to");
 	close(fd);
 	return result;
 }

@@ -130,14 +130,23 @@ static void put_crew(struct out *o, const struct master *m, const struct crew *w
 	const struct shm *s = &w->shm;
 	unsigned elder = w->elder != NULL ? (unsigned)(w->elder - m->upgrade.elders) + 1 : 0;
 
-	fprintf(o->f, "crew %u %u %" PRIu64 " %u %u %u %u %u %u %u %u", elder, w->number,
-		w == m->crew ? m->now_ms : w->since_ms, s->nslots, s->nworkers, s->ncells, s->nupstreams, s->nservers,
-		s->nroutes, s->nseries, s->nlistens);
+	unsigned form[SHM_FORM];
+
+	shm_form(s, form);
+	fprintf(o->f, "crew %u %u %" PRIu64 " %u %u %u", elder, w->number, w == m->crew ? m->now_ms : w->since_ms,
+		w->conf->nupstreams, w->conf->nroutes, w->conf->nlistens);
+	for (unsigned i = 0; i < SHM_FORM; i++)
+		fprintf(o->f, " %u", form[i]);
 	put_fd(o, s->health_fd[1]);
 	put_fd(o, s->rows_fd[1]);
 	put_fd(o, s->shared_fd);
 	fputc('\n', o->f);
 	put_names(o, w->conf);
+	if (w->records.magic != RECORDS_MAGIC)
+		return;
+	fprintf(o->f, "records %" PRIu64 " %u", records_layout(), w->records.nslots);
+	put_fd(o, w->records.fd[1]);
+	fputc('\n', o->f);
 }
 
 /* Bytes of this very program's form, and a secret: in a file of their own that the reader empties. */

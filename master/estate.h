@@ -42,6 +42,8 @@ struct estate_crew {
 	uint64_t since_ms;
 	struct shm shm;			/* descriptors and numbers, not mapped yet */
 	struct conf *conf;		/* names and places alone */
+	int records_fd;			/* -1: none, or of another layout */
+	unsigned records_slots;
 };
 
 struct estate {

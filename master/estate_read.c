@@ -21,6 +21,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/shm_record.h"
 
 #define TEXT_MAX (64u << 20)
 #define COUNT_MAX (1u << 22)
@@ -31,7 +32,7 @@ struct in {
 	struct estate_crew *crew;	/* that names belong to */
 	struct conf_upstream *upstream;
 	struct conf_route *route;
-	unsigned nservers, ntargets;	/* of them, as announced */
+	unsigned nservers, nroutes, nlistens, ntargets;	/* of them, as announced */
 	bool ended;
 };
 
@@ -218,25 +219,31 @@ static bool on_crew(struct in *in)
 {
 	struct estate *e = in->e;
 	struct arena *a = &e->arena;
+	unsigned nupstreams, form[SHM_FORM];
+	bool good = true;
 
 	if (e->ncrews == ESTATE_CREWS)
 		return bad(in, "too many generations drain");
 	struct estate_crew *w = in->crew = &e->crews[e->ncrews++];
 	struct shm *s = &w->shm;
+	w->records_fd = -1;
 	if (!take_count(in, &w->elder) || !take_count(in, &w->number) || !take_number(in, UINT64_MAX, &w->since_ms) ||
-	    !take_count(in, &s->nslots) || !take_count(in, &s->nworkers) || !take_count(in, &s->ncells) ||
-	    !take_count(in, &s->nupstreams) || !take_count(in, &s->nservers) || !take_count(in, &s->nroutes) ||
-	    !take_count(in, &s->nseries) || !take_count(in, &s->nlistens) || !take_fd(in, &s->health_fd[1]) ||
-	    !take_fd(in, &s->rows_fd[1]) || !take_fd(in, &s->shared_fd))
+	    !take_count(in, &nupstreams) || !take_count(in, &in->nroutes) || !take_count(in, &in->nlistens))
 		return false;
-	if (w->elder > ESTATE_ELDERS || s->nworkers >= s->nslots)
+	for (unsigned i = 0; i < SHM_FORM; i++)
+		good = good && take_count(in, &form[i]);
+	if (!good || !take_fd(in, &s->health_fd[1]) || !take_fd(in, &s->rows_fd[1]) || !take_fd(in, &s->shared_fd))
+		return false;
+	shm_set_form(s, form);
+	if (w->elder > ESTATE_ELDERS || s->nworkers >= s->nslots || nupstreams != s->nupstreams ||
+	    in->nroutes != s->nroutes || in->nlistens != s->nlistens)
 		return bad(in, "a generation does not fit");
 	struct conf *c = w->conf = arena_zalloc(a, sizeof(*c));
 	*c = (struct conf){ .magic = CONF_MAGIC, .arena = a, .file = "", .path = "", .workers = s->nworkers,
 			    .ncells = s->ncells, .nservers = s->nservers, .nseries = s->nseries };
-	c->upstreams = arena_zalloc(a, (s->nupstreams + 1) * sizeof(struct conf_upstream *));
-	c->routes = arena_zalloc(a, (s->nroutes + 1) * sizeof(struct conf_route *));
-	c->listens = arena_zalloc(a, (s->nlistens + 1) * sizeof(struct conf_listen *));
+	c->upstreams = arena_zalloc(a, (nupstreams + 1) * sizeof(struct conf_upstream *));
+	c->routes = arena_zalloc(a, (in->nroutes + 1) * sizeof(struct conf_route *));
+	c->listens = arena_zalloc(a, (in->nlistens + 1) * sizeof(struct conf_listen *));
 	in->upstream = NULL;
 	in->route = NULL;
 	return true;
@@ -280,7 +287,7 @@ static bool on_route(struct in *in)
 	struct conf *c = in->crew != NULL ? in->crew->conf : NULL;
 	struct conf_route *r = arena_zalloc(&in->e->arena, sizeof(*r));
 
-	if (c == NULL || c->nroutes == in->crew->shm.nroutes)
+	if (c == NULL || c->nroutes == in->nroutes)
 		return bad(in, "a route too many");
 	r->magic = CONF_ROUTE_MAGIC;
 	r->id = c->nroutes;
@@ -307,12 +314,28 @@ static bool on_target(struct in *in)
 	return true;
 }
 
+static bool on_records(struct in *in)
+{
+	uint64_t layout;
+	unsigned n;
+	int fd;
+
+	if (in->crew == NULL || !take_number(in, UINT64_MAX, &layout) || !take_count(in, &n) || !take_fd(in, &fd))
+		return false;
+	in->crew->records_slots = n;
+	if (layout == records_layout() && n > 0)
+		in->crew->records_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return true;
+}
+
 static bool on_listener(struct in *in)
 {
 	struct conf *c = in->crew != NULL ? in->crew->conf : NULL;
 	struct conf_listen *l = arena_zalloc(&in->e->arena, sizeof(*l));
 
-	if (c == NULL || c->nlistens == in->crew->shm.nlistens)
+	if (c == NULL || c->nlistens == in->nlistens)
 		return bad(in, "a listener too many");
 	l->magic = CONF_LISTEN_MAGIC;
 	l->id = c->nlistens;
@@ -335,7 +358,7 @@ static const struct {
 	{ "control_fd", on_control_fd }, { "stderr", on_stderr }, { "locks", on_locks }, { "tickets", on_tickets },
 	{ "elder", on_elder }, { "listen", on_listen }, { "crew", on_crew }, { "upstream", on_upstream },
 	{ "server", on_server }, { "route", on_route }, { "target", on_target }, { "listener", on_listener },
-	{ "past", on_past }, { "history", on_history }, { "end", on_end },
+	{ "records", on_records }, { "past", on_past }, { "history", on_history }, { "end", on_end },
 };
 
 /* A text may hold anything, a line end as well: who takes a line says where it ends. */

@@ -185,6 +185,7 @@ static void take_over(struct master *m)
 
 	stop_telling(u);
 	u->state = UPGRADE_NONE;
+	m->store_ms = m->now_ms + STORE_WAIT_MS;
 	master_set_state(m, MASTER_RUNNING);
 	crew_set_state(m, m->crew, CREW_LIVE);
 	slots_lend(&m->slots, false);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -21,9 +22,11 @@
 #include "master/fence.h"
 #include "master/holder.h"
 #include "master/master.h"
+#include "master/store.h"
 
 /* Everybody may connect, as with a TCP port; directories are there to keep people out. */
 #define UNIX_MODE 0666
+#define TRIES 3				/* to find who has an address */
 
 /* Where there is no IPv6, "*:80" is every IPv4 address. */
 static struct addr address_of(const struct conf_bind *b)
@@ -108,6 +111,23 @@ static bool is_ours(const struct slots *s, const struct addr *a, const struct ho
 	return false;
 }
 
+/* To look around takes its time: who held it may have left meanwhile. 0 or errno. */
+static int try_and_find(const struct addr *a, bool v6only, struct holder *h)
+{
+	const struct timespec moment = { .tv_nsec = 10000000 };
+	int error = 0;
+
+	for (unsigned i = 0; i < TRIES && h->pid == 0; i++) {
+		if (i > 0)
+			nanosleep(&moment, NULL);
+		error = try_bind(a, v6only);
+		if (error != EADDRINUSE)
+			break;
+		holder_find(a, h);
+	}
+	return error;
+}
+
 /* *shared: taken, but by workers of an earlier master that will leave. */
 static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared)
 {
@@ -117,9 +137,10 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 	*shared = false;
 	if (a.family == ADDR_UNIX)
 		return true;
-	int error = try_bind(&a, b->v6only);
+	int error = try_and_find(&a, b->v6only, &h);
+	if (error == 0)
+		return true;
 	if (error == EADDRINUSE) {
-		holder_find(&a, &h);
 		if (is_ours(s, &a, &h))
 			return true;
 		if (h.orphans) {
@@ -128,13 +149,9 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 			*shared = true;
 			return true;
 		}
-		/* To look around takes its time: who held it may have left meanwhile. */
-		if (h.pid == 0)
-			error = try_bind(&a, b->v6only);
 	}
-	if (error != 0)
-		complain(b, error, &h);
-	return error == 0;
+	complain(b, error, &h);
+	return false;
 }
 
 /* ---- groups ---- */
@@ -322,6 +339,15 @@ bool slots_probe(const struct conf *c)
 	return good;
 }
 
+bool slots_check(const struct slots *s, const struct conf *c)
+{
+	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));
+	bool good = probe_all(s, c, shared);
+
+	free(shared);
+	return good;
+}
+
 bool slots_plan(struct slots *s, const struct conf *c)
 {
 	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));
@@ -358,10 +384,12 @@ void slots_firm(struct slots *s, const struct conf *c)
 	for (unsigned i = s->n; i-- > 0;) {
 		struct slot_group *g = s->groups[i];
 
-		if (is_named(s, c, g))
+		if (is_named(s, c, g)) {
 			g->firm = g->n;
-		else
-			drop_group(s, i);
+			continue;
+		}
+		store_drop(g);
+		drop_group(s, i);
 	}
 }
 

@@ -27,6 +27,7 @@ struct slot_group {			/* one address */
 	bool stale;			/* what is fenced now is not known */
 	unsigned n;			/* slots that are open */
 	unsigned firm;			/* of them in force; those behind go when the plan that opened them fails */
+	unsigned stored;		/* of those in force, that a supervisor was given to keep */
 	int *fds;
 	bool *in;			/* by slot: in rotation, as fence.c last made it so */
 };
@@ -53,7 +54,9 @@ bool slots_adopt(struct slots *s, const int *fds, unsigned n, const char *path, 
 /* The other master shares them no more, or (lent) begins to. */
 void slots_lend(struct slots *s, bool lent);
 
-/* Can every address be bound just now? Complains as slots_plan() does, opens nothing for good. */
+/* Could slots_plan() bind what is not there yet? Complains as it does, opens nothing for good. */
+bool slots_check(const struct slots *s, const struct conf *c);
+/* Can every address be bound just now? The same. */
 bool slots_probe(const struct conf *c);
 
 #endif

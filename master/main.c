@@ -40,6 +40,7 @@ struct args {
 	unsigned nheaders;
 	const char *program;
 	char **argv;
+	struct store store;
 	struct estate *estate;		/* what another master left to this one; NULL: nothing */
 };
 
@@ -173,6 +174,7 @@ static int run(struct conf *c, const struct args *a)
 		return EXIT_CANNOT_START;
 	const struct master_given given = {
 		.conf = c, .ready_fd = fd, .daemon = a->daemon, .program = a->program, .argv = a->argv, .estate = a->estate,
+		.store = a->store,
 	};
 	return master_run(&given);
 }
@@ -237,8 +239,8 @@ static int print_options(const char *form)
 	return EXIT_ORDERLY;
 }
 
-/* Descriptors 0 to 2 are what they seem, and nothing else that the starter left open is kept. */
-static void tidy_descriptors(void)
+/* Descriptors 0 to 2 are what they seem, and of all else that the starter left open only `kept` are. */
+static void tidy_descriptors(unsigned kept)
 {
 	int fd;
 
@@ -247,7 +249,7 @@ static void tidy_descriptors(void)
 	} while (fd >= 0 && fd <= 2);
 	if (fd > 2)
 		close(fd);
-	syscall(SYS_close_range, 3, ~0u, 0);
+	syscall(SYS_close_range, 3 + kept, ~0u, 0);
 }
 
 /* What is said here the old master reads. */
@@ -275,8 +277,9 @@ int main(int argc, char **argv)
 
 	a.argv = argv = title_init(argc, argv);
 	a.estate = estate_read();
+	a.store = store_take();
 	if (a.estate == NULL)
-		tidy_descriptors();
+		tidy_descriptors(a.store.n);
 	parse(argc, argv, &a);
 	if (a.mode == MODE_RUN)
 		prepare_run(&a);

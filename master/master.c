@@ -103,10 +103,12 @@ void master_drain(struct master *m)
 	tell_supervisor(m);
 	reload_cancel(m);
 	upgrade_cancel(m);
+	crews_hurry(m);
+	heir_tell(m, IPC_HEIR_HURRY);
 	/* The checker stays until the last worker is gone: they still choose among servers. */
 	for (unsigned i = 0; i < m->crew->nchildren; i++) {
 		if (m->crew->children[i].role == PROCESS_WORKER)
-			child_drain(m, &m->crew->children[i], STOP_GRACE_MS);
+			child_drain(m, &m->crew->children[i], STOP_GRACE_MS, false);
 	}
 	/* Workers empty their queues and close; then the port is free for a successor. */
 	slots_fini(&m->slots);
@@ -244,10 +246,11 @@ static void move_on(struct master *m)
 		master_set_state(m, MASTER_GONE);
 }
 
-/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. */
+/* A turn is never longer than a tick of our own watchdog, which is often enough for any other. Until we are ready nobody
+ * listens to us, least of all while another master is in office. */
 static void ping_supervisor(struct master *m)
 {
-	if (m->ping_every_ms == 0 || m->now_ms - m->ping_ms < m->ping_every_ms)
+	if (m->ping_every_ms == 0 || m->state < MASTER_RUNNING || m->now_ms - m->ping_ms < m->ping_every_ms)
 		return;
 	m->ping_ms = m->now_ms;
 	notify_systemd("WATCHDOG=1");
@@ -256,8 +259,8 @@ static void ping_supervisor(struct master *m)
 static int wait_ms(const struct master *m)
 {
 	uint64_t next = m->tick_ms + WATCHDOG_TICK_MS;
-	const uint64_t others[] = { children_next(m), ctl_server_next(&m->ctl), reload_next(m),
-				    upgrade_next(m) };
+	const uint64_t others[] = { children_next(m), ctl_server_next(m), reload_next(m),
+				    upgrade_next(m), plan_next(m) };
 
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
 		if (others[i] < next)
@@ -281,7 +284,7 @@ static void list_children(struct master *m, struct polled *p)
 		n += w->nchildren;
 	if (n >= p->room) {
 		p->room = n + 16;
-		p->fds = realloc(p->fds, (2 + p->room + 1 + CTL_CLIENTS + UPGRADE_FDS) * sizeof(*p->fds));
+		p->fds = realloc(p->fds, (2 + p->room + 1 + CTL_CLIENTS + UPGRADE_FDS + 1) * sizeof(*p->fds));
 		p->children = realloc(p->children, p->room * sizeof(struct child *));
 		if (p->fds == NULL || p->children == NULL)
 			log_no_memory(p->room * sizeof(*p->fds));
@@ -305,8 +308,10 @@ static void take_turn(struct master *m, struct polled *p)
 	struct pollfd *ctl = p->fds + 2 + p->nchildren;
 	unsigned nctl = ctl_server_fds(&m->ctl, ctl);
 	upgrade_fds(m, ctl + nctl);
+	struct pollfd *plan = ctl + nctl + UPGRADE_FDS;
+	*plan = plan_fd(m);
 
-	int n = poll(p->fds, 2 + p->nchildren + nctl + UPGRADE_FDS, wait_ms(m));
+	int n = poll(p->fds, 2 + p->nchildren + nctl + UPGRADE_FDS + 1, wait_ms(m));
 	m->now_ms = clock_mono_ms();
 	if (n > 0)
 		read_signals(m);
@@ -319,15 +324,20 @@ static void take_turn(struct master *m, struct polled *p)
 	ctl_server_tend(m, ctl, nctl);
 	if (n > 0)
 		upgrade_on_input(m, ctl + nctl);
+	if (n > 0 && plan->revents != 0)
+		plan_on_input(m);
 	handle_signals(m);
 	watchdog_tick(m);
 	ping_supervisor(m);
 	logs_reconnect(m, false);
 	move_on(m);
+	store_tend(m);
 	reload_tend(m);
-	upgrade_tend(m);
+	plan_tend(m);
 	crews_tend(m);
 	crews_publish(m);
+	/* Behind it: what another master inherits holds no crew that has ended. */
+	upgrade_tend(m);
 	children_tend(m);
 }
 
@@ -351,6 +361,7 @@ int master_run(const struct master_given *given)
 		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .given = given, .ready_fd = given->ready_fd,
 		.daemon = given->daemon, .signal_fd = -1, .history_fd = -1,
 		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .reload = { .pipe = -1 },
+		.plan = { .pipe = -1 },
 	};
 	int status = EXIT_CANNOT_START;
 

@@ -19,8 +19,10 @@
 #include "master/ctl_server.h"
 #include "master/listen.h"
 #include "master/lock.h"
+#include "master/plan.h"
 #include "master/priv.h"
 #include "master/reload.h"
+#include "master/store.h"
 #include "master/upgrade.h"
 
 #define MASTER_MAGIC 0x3a57e200u
@@ -51,6 +53,7 @@ struct master_given {
 	const char *program;		/* where the file of this program is looked for at an upgrade; NULL: not known */
 	char *const *argv;
 	struct estate *estate;		/* of the master that this one is to replace; NULL: an ordinary start */
+	struct store store;		/* sockets that a supervisor kept for us */
 };
 
 struct master {
@@ -64,6 +67,7 @@ struct master {
 	unsigned last_crew;		/* number of the youngest that ever was */
 	struct reload reload;
 	struct upgrade upgrade;
+	struct plan plan;
 	uint64_t lost_conns, lost_requests;	/* of old crews that were ended */
 	uint64_t worker_restarts, other_restarts;
 	uint64_t begun_wall_ms;
@@ -78,11 +82,14 @@ struct master {
 	struct ctl_server ctl;
 	uint64_t now_ms;		/* read once per turn of the loop */
 	uint64_t begun_ms;
+	uint64_t store_ms;		/* not before then are sockets given to the supervisor */
 	uint64_t stop_ms;		/* when MASTER_STOPPING began */
 	uint64_t tick_ms;		/* last turn of the watchdog */
 	uint64_t ping_every_ms;		/* how often a supervisor is told that this loop turns; 0: never */
 	uint64_t ping_ms;		/* the last time */
 	uint64_t syslog_try_ms;		/* last attempt to reach the syslog */
+	uint32_t orders;		/* given to workers through shared memory, ever: numbers them */
+	bool tracing, listing;		/* one client each at a time */
 	unsigned logs_round;		/* raised each time the logs are reopened */
 };
 

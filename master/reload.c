@@ -219,8 +219,7 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* The key of [weir] that only a new start can change; NULL: none did. */
-static const char *changed_for_good(const struct conf *a, const struct conf *b)
+const char *reload_cannot_change(const struct conf *a, const struct conf *b)
 {
 	return !same_text(a->user, b->user) ? "user" : !same_text(a->group, b->group) ? "group"
 	       : !same_text(a->pid_file, b->pid_file) ? "pid_file"
@@ -272,7 +271,7 @@ static void open_for_real(struct master *m)
 		give_up(m, "the configuration changed while it was read");
 		return;
 	}
-	key = changed_for_good(m->crew->conf, w->conf);
+	key = reload_cannot_change(m->crew->conf, w->conf);
 	if (key != NULL) {
 		give_up(m, "%s: [weir] %s has changed, and that takes a restart", w->conf->file, key);
 		return;
@@ -337,12 +336,8 @@ static void commit(struct master *m)
 static bool last_accepts(const struct master *m)
 {
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
-		for (unsigned i = 0; w->number == m->reload.last && i < w->nchildren; i++) {
-			const struct child *c = &w->children[i];
-
-			if (c->role != PROCESS_CHECKER && c->pid > 0 && !c->away)
-				return true;
-		}
+		if (w->number == m->reload.last && crew_accepts(w))
+			return true;
 	}
 	return false;
 }

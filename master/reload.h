@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct conf;
 struct crew;
 struct master;
 
@@ -61,6 +62,8 @@ struct pollfd reload_fd(const struct master *m);
 void reload_on_input(struct master *m);
 /* A child of the master has ended; it may be none of ours. */
 void reload_on_death(struct master *m, pid_t pid, int status);
+/* The key of [weir] that only a new start can change and that differs; NULL: none does. */
+const char *reload_cannot_change(const struct conf *a, const struct conf *b);
 /* weir ends: what has begun is given up. */
 void reload_cancel(struct master *m);
 

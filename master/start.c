@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
+#include "common/shm_seg.h"
 #include "master/crew.h"
 #include "master/logs.h"
 #include "master/master.h"
@@ -130,13 +131,15 @@ bool start_open(struct master *m)
 		master_complain("%s", why);
 		return false;
 	}
+	if (!heir)
+		store_adopt(&m->given->store, &m->slots);
 	if (!slots_plan(&m->slots, w->conf) || !open_tls(m))
 		return false;
 	if (!heir)
 		slots_firm(&m->slots, w->conf);
 	/* Without it charts begin anew with each generation; no more than that. */
 	if (m->history_fd < 0)
-		m->history_fd = shm_make("weir-history", SHM_HISTORY);
+		m->history_fd = shm_seg_make("weir-history", SHM_HISTORY);
 	/* Behind our own in the list is the one that we replace. */
 	if (!crew_open(w, heir ? w->next : NULL))
 		return false;
@@ -183,7 +186,7 @@ bool start_announce(struct master *m)
 void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
-	ctl_server_stop(&m->ctl);
+	ctl_server_stop(m);
 	if (m->history_fd >= 0)
 		close(m->history_fd);
 	m->history_fd = -1;

@@ -245,7 +245,8 @@ static void hand_over(struct master *m)
 	char text[128];
 
 	u->good++;
-	set_state(m, UPGRADE_HANDED, 0);
+	u->heir = u->pid;
+	set_state(m, UPGRADE_HANDED, RELOAD_HAND_MS);
 	snprintf(text, sizeof(text), "MAINPID=%d", (int)u->pid);
 	notify_systemd(text);
 	slots_lend(&m->slots, true);
@@ -258,13 +259,24 @@ static void hand_over(struct master *m)
 	master_set_state(m, MASTER_DRAINING);
 	crew_drain(m, m->crew);
 	log_lines(LOG_LV_WARN, u->text);
-	snprintf(text, sizeof(text), "process %d serves, process %d drains generation %u", (int)u->pid, (int)getpid(),
-		 m->crew->number);
-	log_notice("Upgraded: %s", text);
-	snprintf(text + strlen(text), sizeof(text) - strlen(text), "\n");
-	ctl_server_upgraded(m, true, text);
+	log_notice("Upgraded: process %d serves, process %d drains generation %u", (int)u->pid, (int)getpid(),
+		   m->crew->number);
 	pass_reload(m);
 	forget(u);
+}
+
+/* Whoever asked is answered when every new client meets the new one. */
+static void look_at_last(struct master *m)
+{
+	struct upgrade *u = &m->upgrade;
+	char text[128];
+
+	if (u->until_ms == 0 || (crew_accepts(m->crew) && m->now_ms < u->until_ms))
+		return;
+	u->until_ms = 0;
+	snprintf(text, sizeof(text), "process %d serves, process %d drains generation %u\n", (int)u->heir, (int)getpid(),
+		 m->crew->number);
+	ctl_server_upgraded(m, true, text);
 }
 
 void upgrade_tell_gone(struct master *m, const struct crew *w)
@@ -296,6 +308,9 @@ static void on_handed(struct master *m, const struct ipc_msg *msg)
 		break;
 	case IPC_HEIR_END:
 		end_crew(m, msg->arg);
+		break;
+	case IPC_HEIR_HURRY:
+		crews_hurry(m);
 		break;
 	case IPC_HEIR_STOP:
 		master_stop(m, EXIT_ORDERLY);
@@ -443,7 +458,9 @@ void upgrade_tend(struct master *m)
 		begin(m);
 	if (u->dead && u->state != UPGRADE_HANDED)
 		on_dead(m);
-	if (u->until_ms != 0 && m->now_ms >= u->until_ms)
+	if (u->state == UPGRADE_HANDED)
+		look_at_last(m);
+	else if (u->until_ms != 0 && m->now_ms >= u->until_ms)
 		on_overdue(m);
 }
 

@@ -50,6 +50,7 @@ struct elder {
 struct upgrade {
 	enum upgrade_state state;
 	pid_t pid;			/* of the new program; 0: none */
+	pid_t heir;			/* of the one that serves now */
 	int channel, pipe;		/* to it, and what it says on its standard error; -1 */
 	char *text;			/* that, NUL-terminated, of the size UPGRADE_TEXT once it is there */
 	size_t have;

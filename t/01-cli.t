@@ -187,11 +187,12 @@ def controlling(t):
         contains(ctl(weir, 'stauts', status=2), 'did you mean "status"', 'stderr')
         contains(ctl(weir, status=2), 'verb', 'stderr')
         contains(ctl(weir, 'status', '--now', status=2), '--now', 'stderr')
-        contains(ctl(weir, 'servers', 'a b', status=2), 'blank', 'stderr')
+        contains(ctl(weir, 'servers', '', status=2), 'empty', 'stderr')
+        contains(ctl(weir, 'servers', 'a\tb', status=2), 'control characters', 'stderr')
+        contains(ctl(weir, 'servers', 'a b', status=1), 'no upstream "a b"', 'stderr')
         contains(ctl(weir, '-x', status=2), '-x', 'stderr')
     with t.case('weirctl: what is not built yet is status 3'):
-        for words in (['top'], ['purge'], ['sessions']):
-            contains(ctl(weir, *words, status=3), 'not built yet', 'stderr')
+        contains(ctl(weir, 'purge', status=3), 'not built yet', 'stderr')
     with t.case('the control socket is for its owner alone'):
         equal(os.stat(weir.dir + '/ctl').st_mode & 0o777, 0o600, 'mode')
     with t.case('a client that says nothing, or too much, or leaves, harms nobody'):

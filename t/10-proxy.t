@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))
 from weirtest import *
 
-BIG = 200 << 20
+BIG = (48 if by_h2() else 200) << 20         # the bridge to HTTP/2 is Python
 FLAT = 8 << 20                      # how much a worker may grow over any body, however large
 
 CONF = '''
@@ -139,7 +139,7 @@ def methods_and_bodies(t, weir, one):
             echo = json.loads(answer.text)
             equal((echo['method'], echo['target'], echo['version']), (method, '/echo?x=1&y=%20', '1.1'), 'request line')
             equal(echo['body'], body.decode(), 'body')
-            contains(echo['headers'], ['X-Mine', 'my value'], 'headers')
+            contains(echo['headers'], [spelled('X-Mine'), 'my value'], 'headers')
     with t.case('HEAD gets the length of what GET would get and no body, and the connection goes on'):
         with Client(weir.port) as client:
             answer = client.fetch('HEAD', '/bytes/1234')
@@ -169,6 +169,7 @@ def methods_and_bodies(t, weir, one):
                    ('X-Empty', '')]
         echo = json.loads(fetch(weir.port, 'GET', '/echo', headers).text)
         got = [tuple(p) for p in echo['headers'] if p[0].lower().startswith('x-') or p[0] == 'Cookie']
+        headers = [(n if n == 'Cookie' else spelled(n), v) for n, v in headers]
         equal([p for p in got if p in headers], headers, 'headers')
 
 
@@ -184,11 +185,11 @@ def framing(t, weir, one, closing):
         with Client(weir.port) as client:
             client.send(request('POST', '/echo', [('Transfer-Encoding', 'chunked'), ('Trailer', 'X-Sum')]) +
                         chunked([b'abc'], [('X-Sum', '17')]))
-            equal(json.loads(client.read().text)['trailers'], [['X-Sum', '17']], 'trailers')
+            equal(json.loads(client.read().text)['trailers'], [[spelled('X-Sum'), '17']], 'trailers')
     with t.case('trailers of a response reach the client'):
         answer = fetch(weir.port, 'GET', '/chunked/100000', sha=True)
         equal((answer.framing, answer.sha256()), ('chunked', digest_of(100000)), 'body')
-        equal(answer.trailers, [('X-Digest', digest_of(100000))], 'trailers')
+        equal(answer.trailers, [(spelled('X-Digest'), digest_of(100000))], 'trailers')
     for size in (0, 1, 65535, 65536, 65537, 3000000):
         with t.case('a body of %d bytes is the same with a length and in chunks, down and up' % size):
             with Client(weir.port, sha=True) as client:
@@ -227,7 +228,7 @@ def byte_by_byte(t, weir, dribble):
             equal(json.loads(client.read().text)['body'], 'abcdefgh', 'body')
     with t.case('an answer that comes byte by byte is one answer'):
         answer = fetch(weir.port, 'GET', '/dribble')
-        equal((answer.text, answer.trailers), ('abc0123456789', [('X-Sum', '13')]), 'answer')
+        equal((answer.text, answer.trailers), ('abc0123456789', [(spelled('X-Sum'), '13')]), 'answer')
 
 
 def continues(t, weir, one, gate):
@@ -542,19 +543,19 @@ def total_rss(weir):
 def large(t, weir, one, gate):
     limit = FLAT * (16 if sanitized() else 1)
     base = total_rss(weir)
-    with t.case('200 MiB down, whole; the workers stay small'):
+    with t.case('%d MiB down, whole; the workers stay small' % (BIG >> 20)):
         answer = fetch(weir.port, 'GET', '/bytes/%d' % BIG, sha=True, keep=0, timeout=60)
         equal((answer.status, answer.length, answer.sha256()), (200, BIG, digest_of(BIG)), 'answer')
         t.note('resident before %d KiB, after %d KiB' % (base >> 10, total_rss(weir) >> 10))
         between(total_rss(weir) - base, -base, limit, 'growth')
-    with t.case('200 MiB up, whole; the workers stay small'):
+    with t.case('%d MiB up, whole; the workers stay small' % (BIG >> 20)):
         with Client(weir.port, timeout=60) as client:
             client.send(request('POST', '/digest', [('Content-Length', BIG)]))
             for block in blocks(BIG):
                 client.sock.sendall(block)
             equal(json.loads(client.read().text), {'sha256': digest_of(BIG), 'length': BIG}, 'answer')
         between(total_rss(weir) - base, -base, limit, 'growth')
-    with t.case('200 MiB to a client that does not read: weir stops reading too, and stays small'):
+    with t.case('%d MiB to a client that does not read: weir stops reading too, and stays small' % (BIG >> 20)):
         with Client(weir.port, timeout=60, rcvbuf=65536, sha=True, keep=0) as client:
             one.forget()
             before = sum(conn.bytes_out for conn in one.conns)
@@ -569,7 +570,8 @@ def large(t, weir, one, gate):
             equal(fetch(weir.port).text, 'one', 'others are served meanwhile')
             answer = client.read()
             equal((answer.length, answer.sha256()), (BIG, digest_of(BIG)), 'all of it, when the client reads after all')
-    with t.case('200 MiB to an origin that does not read: the client is held back, weir stays small'):
+    with t.case('%d MiB to an origin that does not read: the client is held back, weir stays small' % (BIG >> 20)):
+        only_h1()               # a thread of its own sends
         with Client(weir.port, timeout=60) as client:
             client.send(request('POST', '/gate/up', [('Content-Length', BIG)]))
             done = [0]

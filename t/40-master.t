@@ -472,15 +472,19 @@ def supervised(t):
             weir = Weir(HELLO, name='supervised', env={'NOTIFY_SOCKET': path})
             equal(s.recv(100), b'READY=1', 'first datagram')
             weir.stop()
-            equal(s.recv(100), b'STOPPING=1', 'second datagram')
+            said = [s.recv(100)]
+            while b'FDSTORE=1' in said[-1]:     # 57-orphans.t is about these
+                said.append(s.recv(100))
+            equal(said[-1], b'STOPPING=1', 'last datagram')
     with t.case('one with a watchdog is told that the loop turns, for as long as it does'):
         path = t.path('watched.sock')
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.bind(path)
             s.settimeout(10)
             weir = Weir(HELLO, name='watched', env={'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '600000'})
-            heard = [s.recv(100) for _ in range(5)]
-            equal(heard.count(b'WATCHDOG=1'), 4, 'pings among %r' % heard)
+            for _ in range(4):
+                while s.recv(200) != b'WATCHDOG=1':
+                    pass
             os.kill(weir.pid, SIGSTOP)
             until('the master is stopped', lambda: re.search(r'\) T ', read_text('/proc/%d/stat' % weir.pid)), 5)
             s.setblocking(False)

@@ -298,6 +298,21 @@ with Story('access logs', deadline=240) as t:
             true(re.fullmatch(rb'<30>weir\[\d+\]: via /a', line), 'datagram %r' % line)
             daemon.close()
             equal([ask(logged.port, '/b').status for _ in range(200)], [200] * 200, 'without a daemon')
+            os.unlink('/dev/log')
+            daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            daemon.bind('/dev/log')
+            os.chmod('/dev/log', 0o666)
+            daemon.setblocking(False)
+
+            def heard():
+                ask(logged.port, '/c')
+                try:
+                    while b'via /c' not in daemon.recv(4096):
+                        pass
+                    return True
+                except BlockingIOError:
+                    return False
+            until('a new daemon hears of requests again', heard, 15, step=0.2)
             logged.stop()
         finally:
             daemon.close()

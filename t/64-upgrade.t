@@ -446,6 +446,40 @@ def drain(t, raw, things):
         server.close()
 
 
+def retire(t, raw, things):
+    weir = Weir('[weir]\nshutdown_timeout = 1s\ntunnel_shutdown_timeout = 4s\n' + CONF, name='retired', **things)
+    weir.expect_deaths = True
+    with t.case('behind a reload a tunnel has tunnel_shutdown_timeout'):
+        client, server = tunnel(weir, raw)
+        began = time.monotonic()
+        os.kill(weir.pid, signal.SIGHUP)
+        until('the old generation drains', lambda: len(status(weir)['generations']) == 2)
+        time.sleep(2)
+        client.send(b'still')
+        equal(server.read(5), b'still', 'a byte past shutdown_timeout')
+        client.end()
+        between(time.monotonic() - began, 3.7, 8 * SLOW, 'seconds until the end')
+        equal(weir.wait_access({'uri': '/raw', 'status': '101'})['reason'], 'shutdown', 'reason')
+        client.close()
+        server.close()
+    with t.case('when weir stops, shutdown_timeout holds for it, too'):
+        weir.write('[weir]\nshutdown_timeout = 1s\ntunnel_shutdown_timeout = 0\n' + CONF)
+        os.kill(weir.pid, signal.SIGHUP)
+        until('one generation is left', lambda: [g['generation'] for g in status(weir)['generations']] == [3], 10)
+        client, server = tunnel(weir, raw)
+        os.kill(weir.pid, signal.SIGHUP)
+        until('the old generation drains', lambda: len(status(weir)['generations']) == 2)
+        time.sleep(1.5)
+        client.send(b'still')
+        equal(server.read(5), b'still', 'a byte past shutdown_timeout')
+        os.kill(weir.pid, signal.SIGQUIT)
+        client.end()
+        equal(weir.wait(8), 0, 'exit status')
+        weir.stopped = True
+        client.close()
+        server.close()
+
+
 with Story('connections that are switched to another protocol', deadline=110) as t:
     raw, left, right = Raw(), Raw(), Raw()
     plain = Origin('plain')
@@ -465,3 +499,4 @@ with Story('connections that are switched to another protocol', deadline=110) as
     pressure(t, weir, raw)
     counting(t, weir, left, right)
     drain(t, raw, things)
+    retire(t, raw, things)

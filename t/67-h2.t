@@ -263,6 +263,8 @@ def malformed(t, weir, one):
     for what, pairs, status in (
             ('CONNECT', [(':method', 'CONNECT'), (':authority', 'a:80')], 501),
             ('TRACE', fields('TRACE'), 501),
+            ('a path above the root', fields(path='/../x'), 400),
+            ('a path with an escaped NUL', fields(path='/a%00b'), 400),
             ('another expectation', fields(more=[('expect', 'x')]), 417),
             ('a path of 9000 bytes', fields(path='/' + 'a' * 9000), 414),
             ('a head of 40000 bytes', fields(more=[('x%d' % i, 'y' * 400) for i in range(99)]), 431),

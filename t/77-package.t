@@ -211,11 +211,33 @@ def rotated(t, room):
         equal(did(room.run('stat', '-c', '%U:%G %a', LOGS + '/access.log'), 'stat'), 'root:adm 640\n', 'its rights')
 
 
+# Fetches until it is told to stop, each time on a new connection; prints how many were answered and what the others met.
+CLIENT = r'''
+import http.client, sys, threading
+stop, good, bad = threading.Event(), 0, []
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+while not stop.wait(0.002):
+    try:
+        c = http.client.HTTPConnection("127.0.0.1", 8081, timeout=10)
+        c.request("GET", "/site")
+        good += c.getresponse().read() == b"second"
+        c.close()
+    except Exception as e:
+        bad.append(repr(e))
+print(good, bad)
+'''
+
+
 def installed_again(t, room, deb):
-    with t.case('installed over itself it keeps what the operator wrote, and runs'):
-        did(room.run('dpkg', '-i', deb), 'dpkg -i')
-        did(init(room, 'status'), 'status')
+    with t.case('installed over itself under load it loses no request, keeps what the operator wrote, and is another process'):
+        before = master(room)
+        load = room.start(sys.executable, '-c', CLIENT)
+        said = did(room.run('dpkg', '-i', deb), 'dpkg -i')
+        until('another master serves', lambda: init(room, 'status').returncode == 0 and master(room) != before, 30)
+        result = load.communicate('', timeout=30)[0].strip()
+        true(re.match(r'[1-9]\d+ \[\]$', result), 'answers and failures: %s; dpkg said %s' % (result, said))
         equal(get(room, '/site', 8081), (200, 'second'), 'answer')
+        true('shutdown_timeout = 2s' in room.read(CONF), 'the change in the conffile')
 
 
 def gone(t, room):

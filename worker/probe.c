@@ -241,7 +241,7 @@ static void go_on(struct probe *p)
 
 static void on_ready(struct conn *c)
 {
-	struct probe *p = c->owner;
+	struct probe *p = container_of(c, struct probe, conn);
 
 	OBJ_CHECK(p, PROBE_MAGIC);
 	if (p->running && !c->connecting)
@@ -250,7 +250,7 @@ static void on_ready(struct conn *c)
 
 static void on_deadline(struct conn *c)
 {
-	struct probe *p = c->owner;
+	struct probe *p = container_of(c, struct probe, conn);
 
 	OBJ_CHECK(p, PROBE_MAGIC);
 	struct probe_result r = { .rc = PROBE_BAD, .error = ETIMEDOUT };
@@ -284,7 +284,7 @@ void probe_start(struct probe *p, const struct addr *a)
 	p->scan = (struct h1_scan){ 0 };
 	p->conn.fd = -1;
 	int fd = sock_connect(&to, &connected);
-	if (fd < 0 || !conn_init(&p->conn, p->loop, fd, !connected, &probe_conn_ops, p)) {
+	if (fd < 0 || !conn_init(&p->conn, p->loop, fd, !connected, &probe_conn_ops)) {
 		int error = errno;
 		struct probe_result r = { .rc = is_our_own_trouble(error) ? PROBE_UNKNOWN : PROBE_BAD,
 					  .error = (unsigned)error };

@@ -32,6 +32,8 @@
 #define FREE_BUFS 256			/* kept for the next taker */
 #define FREE_BLOCKS 1024
 #define RESERVED_FDS 64			/* logs, listeners, pipes */
+#define TUNNELS_STAY UINT64_MAX		/* without a limit */
+#define PAST_MS 100			/* how often we look for what older generations have under way */
 #define ORPHAN_GRACE_MS 1000		/* for a request that is already on its way to an idle connection */
 
 struct worker {
@@ -45,7 +47,9 @@ struct worker {
 	struct watch control, wake, signals;
 	int signal_fd;			/* of an orphan */
 	struct timer drain_end;
+	uint64_t tunnels_until_ms;	/* drain_end leaves tunnels alone before that; 0: it does not */
 	bool crowded;			/* clients are not accepted since so many handshakes wait */
+	struct timer past;		/* older generations are there still */
 	struct timer orphan_end;	/* without a master: no longer than this */
 	uint64_t turns;
 };
@@ -77,7 +81,7 @@ static void on_turn(struct loop *l)
 	atomic_store_explicit(&row->stats[STAT_ACCEPT_FAILS], accept_fails, memory_order_relaxed);
 	atomic_store_explicit(&row->stats[STAT_TLS_WAITS], w->env.tls.put_off, memory_order_relaxed);
 	end_crowd(w);
-	alog_flush(w->env.alog);
+	alog_turn(w->env.alog);
 	atomic_store_explicit(&row->beat_ms, l->now_ms, memory_order_relaxed);
 	atomic_store_explicit(&row->turns, ++w->turns, memory_order_relaxed);
 }
@@ -161,21 +165,56 @@ static void listen_all(struct worker *w)
 
 /* ---- draining and stopping ---- */
 
+/* They wake nobody of ours when room comes free, so we look. */
+static void on_past(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, past);
+
+	if (shm_past_left(&w->process->shm, w->loop.now_ms) > 0)
+		timer_set(&w->loop.wheel, &w->past, w->loop.now_ms + PAST_MS);
+	groups_woken(&w->env.groups);
+}
+
 static void on_drain_end(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, drain_end);
 
+	if (w->env.nconns && w->tunnels_until_ms > w->loop.now_ms && down_stop_others(&w->down, REASON_SHUTDOWN) > 0) {
+		if (w->tunnels_until_ms != TUNNELS_STAY)
+			timer_set(&w->loop.wheel, t, w->tunnels_until_ms);
+		return;
+	}
 	if (w->env.nconns)
-		log_warn("shutdown_timeout passed: closing %u connections", w->env.nconns);
+		log_warn("%s passed: closing %u connections", w->tunnels_until_ms > 0 ? "tunnel_shutdown_timeout" :
+			 "shutdown_timeout", w->env.nconns);
 	down_stop(&w->down, REASON_SHUTDOWN);
 	w->loop.stop = true;
+}
+
+/* A newer generation serves, and a tunnel cannot move there: it has more time than a request. */
+static void let_tunnels_be(struct worker *w)
+{
+	const int64_t ms = w->process->conf->tunnel_shutdown_timeout;
+
+	w->tunnels_until_ms = ms == 0 ? TUNNELS_STAY : w->loop.now_ms + (uint64_t)ms;
+}
+
+/* weir itself stops now: tunnels have no more time than anything else. */
+static void hurry(struct worker *w, uint64_t ms)
+{
+	if (w->tunnels_until_ms == 0 || ms == 0)
+		return;
+	w->tunnels_until_ms = 0;
+	timer_set(&w->loop.wheel, &w->drain_end, w->loop.now_ms + ms);
 }
 
 /* ms: 0 no limit. */
 static void worker_drain(struct worker *w, uint64_t ms, uint64_t grace_ms)
 {
-	if (w->env.draining)
+	if (w->env.draining) {
+		hurry(w, ms);
 		return;
+	}
 	w->env.draining = true;
 	for (unsigned i = 0; i < w->nacceptors; i++)
 		acceptor_close(&w->acceptors[i]);
@@ -276,12 +315,18 @@ static void on_control(struct watch *watch, uint32_t events)
 	(void)events;
 	while ((rc = ipc_recv(w->process->control, &m, &fd)) > 0) {
 		switch (m.kind) {
+		case IPC_RETIRE:
+			let_tunnels_be(w);
+			/* fall through */
 		case IPC_DRAIN:
 			worker_drain(w, ipc_drain_limit(m.arg), ipc_drain_grace(m.arg));
 			break;
 		case IPC_GO:
 			if (w->acceptors == NULL && !w->env.draining)
 				listen_all(w);
+			break;
+		case IPC_SESSIONS:
+			sessions_start(&w->down, (uint32_t)m.arg);
 			break;
 		case IPC_STOP:
 			down_stop(&w->down, REASON_SHUTDOWN);
@@ -367,6 +412,7 @@ static bool env_init(struct worker *w)
 	e->magic = ENV_MAGIC;
 	e->conf = p->conf;
 	e->shm = &p->shm;
+	e->records = p->records.magic == RECORDS_MAGIC ? &p->records : NULL;
 	e->loop = &w->loop;
 	e->arenas.max = FREE_BLOCKS;
 	buf_pool_init(&e->bufs, FREE_BUFS);
@@ -406,9 +452,13 @@ void worker_main(struct process *p)
 		_exit(1);
 	}
 	w->loop.on_turn = on_turn;
+	panic_last_words(alog_last_words, w->env.alog);
 	down_init(&w->down, &w->env);
 	timer_init(&w->drain_end, on_drain_end);
 	timer_init(&w->orphan_end, on_orphan_end);
+	timer_init(&w->past, on_past);
+	if (p->shm.npast > 0)
+		timer_set(&w->loop.wheel, &w->past, w->loop.now_ms + PAST_MS);
 	w->control.on_event = on_control;
 	w->wake.on_event = on_wake;
 	if (!loop_watch_input(&w->loop, p->control, &w->control, false) ||

@@ -197,12 +197,13 @@ def half_load(world, proxies, seconds):
 
 
 def run_case(world, c, proxies, args):
-    rows = {name: [] for name in peers.MAKERS}
+    rows = {name: [] for name in list(peers.MAKERS) + ['one']}
     for proxy in proxies:
         prove(world, c, proxy)
     if c.load == 'hold':
         for proxy in proxies:
-            # A proxy that served nothing else yet, so that no memory from before is at hand.
+            # What requests under way and caches need is no part of what an idle connection does.
+            by_wrk(world, c, proxy, 1, None)
             rows[proxy.name].append(hold(world, c, proxy))
         return rows
     rate = half_load(world, proxies, args.seconds) if c.load == 'paced' else None
@@ -216,6 +217,8 @@ def run_case(world, c, proxies, args):
 
 def start(world, setup, names):
     made = [peers.MAKERS[name](world, setup) for name in names]
+    if setup in ('routes', 'hosts', 'servers', 'workers') and 'weir' in names:
+        made.append(peers.weir(world, 'plain', 'one'))      # what the others of this setup are compared with
     return [p for p in made if p]
 
 

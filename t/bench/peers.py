@@ -76,8 +76,8 @@ location = /chunked.html { ssi on; types { text/html html; } } }''' % (listen, s
         self.stage.clear(self.kept)
 
 
-def weir(world, setup):
-    p = world.stage.program('weir')
+def weir(world, setup, name='weir'):
+    p = world.stage.program(name)
     route = {'routes': ''.join('[route r%d]\npath = /r%d\nupstream = app\n' % (n, n) for n in range(ROUTES)),
              'hosts': ''.join('[route h%d]\nhost = h%d.example\nupstream = app\n' % (n, n) for n in range(HOSTS))}
     conf = '''[weir]

@@ -185,7 +185,7 @@ static void on_event(struct end *e, unsigned int events)
 {
 	if (e->fd >= 0 && events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		pump(e->other);
-	if (e->fd >= 0 && events & EPOLLOUT && (e->rest || e->other->fd >= 0))
+	if (e->fd >= 0 && events & EPOLLOUT && e->rest)
 		pump(e);
 }
 

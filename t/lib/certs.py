@@ -18,7 +18,12 @@ def openssl(*args, stdin=b'', check=True, timeout=30):
 
 def everywhere():
     """The whole test is to be made over TLS."""
-    return os.environ.get('WEIRTEST_SCHEME') == 'https'
+    return os.environ.get('WEIRTEST_SCHEME') in ('https', 'h2s')
+
+
+def by_h2():
+    """The whole test is to be made over HTTP/2: in clear (h2), or over TLS (h2s)."""
+    return os.environ.get('WEIRTEST_SCHEME') in ('h2', 'h2s')
 
 
 _common = []
@@ -33,6 +38,8 @@ def common_pair():
 def common_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if by_h2():
+        context.set_alpn_protocols(['h2'])
     return context
 
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import certs
-from tap import SLOW, Failed, show, story
+from tap import SLOW, Failed, NoMeaning, show, story
 from wire import Decoder, Malformed, Reset, TimedOut, Truncated
 
 TRANSCRIPT_LIMIT = 64 * 1024
@@ -29,6 +29,17 @@ def request(method='GET', target='/', headers=(), body=b'', host='weir.test', ve
     if body and 'content-length' not in names and 'transfer-encoding' not in names:
         lines.append('Content-Length: %d' % len(body))
     return '\r\n'.join(lines).encode('latin-1') + b'\r\n\r\n' + body
+
+
+def spelled(name):
+    """How a field name arrives: HTTP/2 has none but in lower case."""
+    return name.lower() if certs.by_h2() else name
+
+
+def only_h1():
+    """The case is of HTTP/1, or of a socket that a bridge cannot be."""
+    if certs.by_h2():
+        raise NoMeaning('of HTTP/1 alone')
 
 
 class Client:
@@ -63,6 +74,10 @@ class Client:
         if tls:
             self.sock = tls.wrap_socket(self.sock, server_hostname=name, session=session,
                                         suppress_ragged_eofs=False)
+        if certs.by_h2():
+            from h2bridge import Bridge
+            self.sock = Bridge(self.sock, 'https' if tls else 'http')
+            self.sock.settimeout(self.timeout)
 
     def trace(self, way, data):
         if self.logged < TRANSCRIPT_LIMIT:
@@ -186,7 +201,8 @@ class Client:
     def half_close(self):
         try:
             # Of the socket alone: the TLS object would be gone, and with it what is still to be read.
-            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+            how = socket.socket.shutdown if isinstance(self.sock, socket.socket) else type(self.sock).shutdown
+            how(self.sock, socket.SHUT_WR)
         except OSError:
             pass
 
@@ -289,6 +305,8 @@ def curl(*args, timeout=30):
     command = ['curl', '-sS', '--noproxy', '*', '--max-time', str(timeout * SLOW), '-D', head] + [str(a) for a in args]
     if certs.everywhere():
         command = ['curl', '-k'] + [re.sub(r'^http://', 'https://', a) for a in command[1:]]
+    if certs.by_h2():
+        command[1:1] = ['--http2'] if certs.everywhere() else ['--http2-prior-knowledge']
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=(timeout + 5) * SLOW)
     try:
         with open(head, encoding='latin-1', newline='') as f:

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+ENV = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8', 'HOME': '/root',
+       'DEBIAN_FRONTEND': 'noninteractive'}
 TOOLS = ('unshare', 'nsenter', 'mount')
 
 
@@ -103,14 +105,19 @@ class Room:
         with open(self.path(name), 'w') as f:
             f.write(text)
 
-    def run(self, *argv, timeout=60, env=None):
+    def words(self, argv):
+        root = '/proc/%d/root' % self.pid
+        return ['nsenter', '--target', str(self.pid), '--mount', '--pid', '--net', '--root=' + root, '--wd=' + root] + list(argv)
+
+    def run(self, *argv, timeout=60):
         """Runs a command in there; out and err come together, as .stdout."""
-        words = ['nsenter', '--target', str(self.pid), '--mount', '--pid', '--net', '--root=/proc/%d/root' % self.pid,
-                 '--wd=/proc/%d/root' % self.pid] + list(argv)
-        clean = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8', 'HOME': '/root',
-                 'DEBIAN_FRONTEND': 'noninteractive'}
-        return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors='replace', timeout=timeout, env=dict(clean, **(env or {})))
+        return subprocess.run(self.words(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors='replace', timeout=timeout, env=ENV)
+
+    def start(self, *argv):
+        """Starts one; what it reads and says is at pipes."""
+        return subprocess.Popen(self.words(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, env=ENV)
 
     def changed(self):
         """Every path that differs from the machine's own, without the directories above."""

@@ -41,7 +41,7 @@ a sanitizer build).
                                                         .errors() .wait_errors(re) .access() .wait_access({...})
     Origin, Reply, Hangup, Conn, Blackhole   origin.py  .requests .last .conns .connections .received() .up() .down()
     Gate                                     gate.py    Origin(handler=gate): .held .seen .most .release() .open()
-    Client, fetch, exchange, request, curl   client.py  raw bytes out, strictly read in
+    Client, fetch, exchange, request, curl   client.py  raw bytes out, strictly read in; spelled(name) where HTTP/2 differs
     Message, Truncated, Reset, Malformed,    wire.py    body_of(n), digest_of(n), chunked(pieces, trailers)
       TimedOut
     control, status, totals, servers, busy,  ctl.py     what the master says over weir.control_path; wait_idle(weir):
@@ -54,8 +54,8 @@ a sanitizer build).
 
 import tap
 from child import Child, alive, birth, children, cpu_seconds, fds, listening, rss, spawn, status_kib, title
-from certs import Authority, Pair, openssl
-from client import Client, Curl, Exchange, curl, exchange, fetch, request
+from certs import Authority, Pair, by_h2, openssl
+from client import Client, Curl, Exchange, curl, exchange, fetch, only_h1, request, spelled
 from ctl import busy, control, servers, status, totals, wait_idle
 from gate import Gate
 from load import Load

@@ -47,6 +47,7 @@ static void stage_init(struct stage *s, enum conf_log_kind kind, int fd, const c
 	s->log = (struct conf_access_log){ .to = s->to, .nto = 1, .format = template(&s->w, format), .escape = how };
 	s->w.conf.general.access_log = &s->log;
 	s->w.loop.now_ms = 1000;
+	timer_wheel_init(&s->w.loop.wheel, s->w.loop.now_ms);
 	s->x = make_exchange(&s->w, raw);
 	s->a = alog_new(&s->w.env);
 	ck_assert_ptr_nonnull(s->a);
@@ -520,6 +521,59 @@ START_TEST(what_waits_is_written_at_the_end)
 }
 END_TEST
 
-UNIT("alog", the_usual_formats, the_nearest_log_counts, outside_text_breaks_nothing, escapes,
+/* One turn of the loop with so many lines. */
+static size_t turn(struct stage *s, unsigned lines, int fd)
+{
+	while (lines-- > 0)
+		say_number(s, 1);
+	alog_turn(s->a);
+	return content(fd).n;
+}
+
+START_TEST(few_lines_go_at_once_many_are_gathered)
+{
+	struct stage s;
+	int fd = temp_file();
+	size_t all;
+
+	stage_init(&s, CONF_LOG_FILE, fd, "line $request_line end", CONF_ESC_LOG);
+	size_t line = turn(&s, 1, fd);
+	ck_assert_uint_gt(line, 0);
+	for (unsigned i = 2; i <= ALOG_FEW; i++)
+		ck_assert_uint_eq(turn(&s, 1, fd), i * line);
+	all = turn(&s, 5, fd);
+	ck_assert_uint_eq(all, ALOG_FEW * line);
+	/* Not for longer than the window, and the loop is told to wake for it. */
+	ck_assert_uint_le(timer_wait_ms(&s.w.loop.wheel, s.w.loop.now_ms, 10000), ALOG_GAP_MS + TIMER_TICK_MS);
+	s.w.loop.now_ms += ALOG_GAP_MS;
+	timer_run(&s.w.loop.wheel, s.w.loop.now_ms + TIMER_TICK_MS);
+	ck_assert_uint_eq(turn(&s, 0, fd), all + 5 * line);
+	ck_assert_uint_eq(turn(&s, ALOG_FEW + 1, fd), all + 5 * line);
+	/* Nor more than so much. */
+	ck_assert_uint_ge(turn(&s, (unsigned)(ALOG_GATHER / line), fd), ALOG_GATHER);
+	stage_fini(&s);
+	close(fd);
+}
+END_TEST
+
+START_TEST(what_waits_is_saved_by_a_dying_process)
+{
+	struct stage s;
+	int fd = temp_file();
+	size_t line;
+
+	stage_init(&s, CONF_LOG_FILE, fd, "line $request_line end", CONF_ESC_LOG);
+	line = turn(&s, 1, fd);
+	turn(&s, 2 * ALOG_FEW, fd);
+	ck_assert_uint_eq(content(fd).n, line);
+	alog_last_words(s.a);
+	ck_assert_uint_eq(content(fd).n, (1 + 2 * ALOG_FEW) * line);
+	stage_fini(&s);
+	close(fd);
+}
+END_TEST
+
+UNIT("alog", few_lines_go_at_once_many_are_gathered, what_waits_is_saved_by_a_dying_process,
+     the_usual_formats, the_nearest_log_counts, outside_text_breaks_nothing, escapes,
      long_values_are_cut_and_huge_lines_dropped, a_pipe_nobody_reads, several_writers_tear_no_line, a_full_disk,
      the_syslog, rotation_loses_nothing, what_waits_is_written_at_the_end)

@@ -122,6 +122,69 @@ START_TEST(a_server_that_returns_neither_rushes_nor_starves)
 }
 END_TEST
 
+/* So many that a pick looks at some of them only. */
+#define MANY 40
+
+START_TEST(many_equals_strictly_take_turns)
+{
+	for (unsigned m = 0; m < 2; m++) {
+		struct bed *b = bed_new(MANY, m == 0 ? CONF_ROUND_ROBIN : CONF_LEAST_CONN);
+
+		bed_open(b);
+		for (unsigned i = 5; i < 21; i++)
+			bed_health(b, i, HEALTH_DOWN);
+		for (unsigned round = 0; round < 20; round++) {
+			unsigned count[MANY] = { 0 };
+
+			pick_many(b, MANY - 16, count);
+			for (unsigned i = 0; i < MANY; i++)
+				ck_assert_uint_eq(count[i], i < 5 || i >= 21);
+		}
+		bed_close(b);
+	}
+}
+END_TEST
+
+START_TEST(none_of_many_is_busier_than_others)
+{
+	struct bed *b = bed_new(MANY, CONF_LEAST_CONN);
+	unsigned count[MANY] = { 0 };
+
+	bed_open(b);
+	for (unsigned i = 0; i < 5 * MANY; i++)
+		count[bed_pick(b)->index]++;
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_uint_eq(count[i], 5);
+	bed_close(b);
+}
+END_TEST
+
+START_TEST(a_heavy_one_of_many_gets_its_share)
+{
+	struct bed *b = bed_new(MANY, CONF_ROUND_ROBIN);
+	unsigned count[MANY] = { 0 };
+
+	b->servers[7].weight = 41;
+	bed_open(b);
+	pick_many(b, 8000, count);
+	within(count[7], 4100, 0.01);
+	bed_close(b);
+}
+END_TEST
+
+START_TEST(random_among_many)
+{
+	struct bed *b = bed_new(MANY, CONF_RANDOM);
+	unsigned count[MANY] = { 0 };
+
+	bed_open(b);
+	pick_many(b, PICKS, count);
+	for (unsigned i = 0; i < MANY; i++)
+		within(count[i], PICKS / (double)MANY, 0.15);
+	bed_close(b);
+}
+END_TEST
+
 START_TEST(any_virtual_time_is_good)
 {
 	static const uint64_t words[] = { UINT64_MAX - 5, 1, 0, (uint64_t)1 << 63, 0x5a5a5a5a5a5a5a5a, UINT64_MAX };
@@ -482,7 +545,9 @@ START_TEST(least_conn_is_fair_over_processes)
 }
 END_TEST
 
-UNIT("balance", round_robin_shares, least_conn_shares_when_idle, random_shares, round_robin_is_smooth,
+UNIT("balance", many_equals_strictly_take_turns, none_of_many_is_busier_than_others,
+     a_heavy_one_of_many_gets_its_share, random_among_many,
+     round_robin_shares, least_conn_shares_when_idle, random_shares, round_robin_is_smooth,
      equals_strictly_take_turns, a_server_that_returns_neither_rushes_nor_starves, any_virtual_time_is_good,
      least_conn_fills_by_weight, least_conn_counts_all_workers, random_prefers_the_less_busy,
      ewma_likes_the_quick_and_forgets_nobody, ewma_does_not_flood_the_unknown, ewma_counts_weights, hash_shares,

@@ -98,4 +98,43 @@ START_TEST(pool_recycles_up_to_its_limit)
 }
 END_TEST
 
-UNIT("buf", adds_and_consumes, refuses_what_does_not_fit, grows_with_its_bytes, pool_recycles_up_to_its_limit)
+START_TEST(big_ones_are_few)
+{
+	static struct buf *b[BUF_BIG_MAX + 1];
+
+	buf_pool_init(&pool, 2);
+	for (unsigned i = 0; i <= BUF_BIG_MAX; i++) {
+		ck_assert(buf_for_reading(&pool, &b[i], true));
+		ck_assert_uint_eq(b[i]->cap, i < BUF_BIG_MAX ? BUF_BIG : BUF_SIZE);
+		ck_assert_uint_eq(buf_len(b[i]), 0);
+	}
+	ck_assert_uint_eq(pool.big_used, BUF_BIG_MAX);
+	/* None is left for who has a small one, and that stays; then one is. */
+	const struct buf *same = b[BUF_BIG_MAX];
+	ck_assert(buf_for_reading(&pool, &b[BUF_BIG_MAX], true));
+	ck_assert_ptr_eq(b[BUF_BIG_MAX], same);
+	for (unsigned i = 0; i < BUF_BIG_MAX; i++)
+		buf_put(&pool, &b[i]);
+	ck_assert_uint_eq(pool.nbig, BUF_BIG_KEPT);
+	ck_assert_uint_eq(pool.big_used, 0);
+	ck_assert(buf_add(b[BUF_BIG_MAX], SPAN("bytes")));
+	ck_assert(buf_for_reading(&pool, &b[BUF_BIG_MAX], true));
+	ck_assert_ptr_eq(b[BUF_BIG_MAX], same);
+	buf_consume(b[BUF_BIG_MAX], 5);
+	ck_assert(buf_for_reading(&pool, &b[BUF_BIG_MAX], false));
+	ck_assert_ptr_eq(b[BUF_BIG_MAX], same);
+	ck_assert(buf_for_reading(&pool, &b[BUF_BIG_MAX], true));
+	ck_assert_uint_eq(b[BUF_BIG_MAX]->cap, BUF_BIG);
+	ck_assert_uint_eq(pool.nbig, BUF_BIG_KEPT - 1);
+	buf_put(&pool, &b[BUF_BIG_MAX]);
+	/* Who asks for as many bytes is given as many, but none of those. */
+	b[0] = buf_get(&pool, BUF_BIG);
+	ck_assert_uint_gt(b[0]->cap, BUF_BIG);
+	buf_put(&pool, &b[0]);
+	ck_assert_uint_eq(pool.used, 0);
+	buf_pool_fini(&pool);
+}
+END_TEST
+
+UNIT("buf", big_ones_are_few, adds_and_consumes, refuses_what_does_not_fit,
+     grows_with_its_bytes, pool_recycles_up_to_its_limit)

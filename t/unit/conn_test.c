@@ -22,7 +22,7 @@ static unsigned readies, deadlines;
 
 static void on_ready(struct conn *c)
 {
-	ck_assert_ptr_eq(c->owner, &loop);
+	ck_assert_ptr_eq(c, &conn);
 	readies++;
 }
 
@@ -38,7 +38,7 @@ static void start_with(int fd, bool connecting)
 {
 	readies = deadlines = 0;
 	ck_assert(loop_init(&loop, NULL));
-	ck_assert(conn_init(&conn, &loop, fd, connecting, &ops, &loop));
+	ck_assert(conn_init(&conn, &loop, fd, connecting, &ops));
 }
 
 static void start_pair(void)
@@ -447,7 +447,7 @@ START_TEST(failed_init_leaves_the_descriptor)
 	/* A file epoll refuses. */
 	ck_assert(loop_init(&loop, NULL));
 	int file = open("/proc/self/exe", O_RDONLY);
-	ck_assert(!conn_init(&conn, &loop, file, false, &ops, &loop));
+	ck_assert(!conn_init(&conn, &loop, file, false, &ops));
 	ck_assert_int_eq(errno, EPERM);
 	ck_assert_int_eq(fcntl(file, F_GETFD), 0);
 	conn_close(&conn);

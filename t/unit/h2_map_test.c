@@ -87,7 +87,7 @@ static const struct row refusals[] = {
 	{ H2_GOOD, true, { ":method", "OPTIONS", ":scheme", "http", ":path", "*", ":authority", "a" } },
 	{ H2_BAD_TARGET, true, { ":method", "GET", ":scheme", "http", ":path", "/a b", ":authority", "a" } },
 	{ H2_BAD_TARGET, true, { ":method", "GET", ":scheme", "http", ":path", "/a#b", ":authority", "a" } },
-	{ H2_BAD_TARGET, true, { ":method", "GET", ":scheme", "http", ":path", "/../x", ":authority", "a" } },
+	{ H2_BAD_PATH, true, { ":method", "GET", ":scheme", "http", ":path", "/../x", ":authority", "a" } },
 	{ H2_BAD_TARGET, true, { ":method", "GET", ":scheme", "http", ":path", "http://b/", ":authority", "a" } },
 	{ H2_BAD_VALUE, true, { ":method", "GET", ":scheme", "http", ":path", "/\r\nx", ":authority", "a" } },
 	{ H2_BAD_AUTHORITY, true, { ":method", "GET", ":scheme", "http", ":path", "/" } },

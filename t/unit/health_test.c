@@ -5,6 +5,7 @@
 #include "t/unit/unit.h"
 
 #include "common/log.h"
+#include "common/shm_eject.h"
 #include "t/unit/bed.h"
 
 static bool usable(struct bed *b, unsigned i)
@@ -80,9 +81,9 @@ START_TEST(ejections_double_up_to_five_minutes)
 		ck_assert(usable(b, 0));
 		go_wrong(b, 0, 1);
 		ck_assert(!usable(b, 0));
-		length = length * 2 < HEALTH_EJECT_MAX_MS ? length * 2 : HEALTH_EJECT_MAX_MS;
+		length = length * 2 < SHM_EJECT_MOST_MS ? length * 2 : SHM_EJECT_MOST_MS;
 	}
-	bed_pass(b, HEALTH_EJECT_MAX_MS);
+	bed_pass(b, SHM_EJECT_MOST_MS);
 	ck_assert(usable(b, 0));
 	go_well(b, 0);
 	go_wrong(b, 0, 2);

@@ -67,7 +67,7 @@ START_TEST(drops_garbage)
 {
 	const struct ipc_msg bad[] = {
 		{ .magic = 1, .kind = IPC_READY }, { .magic = IPC_MAGIC, .kind = 0 },
-		{ .magic = IPC_MAGIC, .kind = IPC_AWAY + 1 }, { .magic = IPC_MAGIC, .kind = IPC_LOG },
+		{ .magic = IPC_MAGIC, .kind = IPC_HEIR_HELLO - 1 }, { .magic = IPC_MAGIC, .kind = IPC_LOG },
 	};
 	struct ipc_msg m;
 	char big[4096] = { 0 };

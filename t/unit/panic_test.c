@@ -68,6 +68,34 @@ static void fail_a_check(void)
 	must(1 + 1 == 3);
 }
 
+/* What it saves may be broken, too. */
+static void save(void *owner)
+{
+	*(char *)owner = 1;
+	raise(SIGABRT);
+}
+
+static char *saved;
+
+static void fail_with_something_to_save(void)
+{
+	panic_last_words(save, saved);
+	fail_a_check();
+}
+
+START_TEST(something_is_saved_after_the_note)
+{
+	saved = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(saved, MAP_FAILED);
+	int status = die_by_pipe(fail_with_something_to_save);
+
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_ptr_nonnull(strstr(said, "\"1 + 1 == 3\" does not hold in fail_a_check(), "));
+	ck_assert_int_eq(saved[0], 1);
+	munmap(saved, 4096);
+}
+END_TEST
+
 START_TEST(failed_check_tells_all)
 {
 	int status = die_by_pipe(fail_a_check);
@@ -237,10 +265,12 @@ START_TEST(full_pipe_does_not_keep_it_alive)
 END_TEST
 
 #ifdef POISON_ASAN
-UNIT("panic", failed_check_tells_all, failed_check_without_handlers, stale_object_is_caught,
+UNIT("panic", something_is_saved_after_the_note, failed_check_tells_all, failed_check_without_handlers,
+     stale_object_is_caught,
      abort_from_outside_tells_who, page_gets_the_text, full_pipe_does_not_keep_it_alive)
 #else
-UNIT("panic", failed_check_tells_all, failed_check_without_handlers, stale_object_is_caught,
+UNIT("panic", something_is_saved_after_the_note, failed_check_tells_all,
+     failed_check_without_handlers, stale_object_is_caught,
      abort_from_outside_tells_who, bad_pointer, stack_overflow, page_gets_the_text,
      full_pipe_does_not_keep_it_alive)
 #endif

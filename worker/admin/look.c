@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "common/obj.h"
+#include "common/shm_eject.h"
 #include "worker/admin/pages.h"
-#include "worker/upstream/health.h"
 
 #define BEAT_FRESH_MS 3000		/* a worker that is well says so twice a second */
 
@@ -66,7 +66,8 @@ static void find_state(struct admin_view *v, struct look *l)
 	const struct shm_health *h = &v->shm->health[l->cell];
 	uint64_t word = shm_health_word(v->shm, l->cell), since = health_since_of(word);
 	uint64_t mark = atomic_load_explicit(&v->shm->servers[l->cell].eject, memory_order_relaxed);
-	uint64_t began, until = health_ejected_until(l->upstream, mark, word, v->now_ms, &began);
+	struct shm_eject m = shm_eject(mark);
+	const int64_t length = l->upstream->fail_timeout;
 
 	l->state = health_state_of(word) <= HEALTH_DOWN ? states[health_state_of(word)] : LOOK_UNUSED;
 	l->for_ms = since <= v->now_ms ? v->now_ms - since : 0;
@@ -74,11 +75,13 @@ static void find_state(struct admin_view *v, struct look *l)
 		say_down(l, h, health_why_of(word));
 	if (l->state == LOOK_PENDING)
 		snprintf(l->why, sizeof(l->why), "its name is being looked up");
-	if (l->state == LOOK_UP && until != 0) {
+	if (l->state == LOOK_UP && shm_ejected(m, word, length, v->now_ms)) {
+		uint64_t began = m.level > 0 ? m.stamp - shm_ejection_ms(length, m.level - 1) : v->now_ms;
+
 		l->state = LOOK_EJECTED;
 		l->for_ms = began <= v->now_ms ? v->now_ms - began : 0;
 		snprintf(l->why, sizeof(l->why), "requests failed there; tried again in %llu s",
-			 (unsigned long long)(until - v->now_ms + 999) / 1000);
+			 (unsigned long long)(m.stamp - v->now_ms + 999) / 1000);
 	}
 	if (l->server->disabled || l->admin.held != HELD_NO) {
 		l->state = l->server->disabled ? LOOK_DISABLED : l->admin.held == HELD_DRAIN ? LOOK_DRAINED : LOOK_HELD;

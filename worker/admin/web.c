@@ -449,7 +449,7 @@ bool web_accept(struct web *w, int fd, const struct addr *peer)
 	c->since_ms = w->loop->now_ms;
 	c->end_ms = w->loop->now_ms + WEB_TOTAL_MS;
 	timer_init(&c->again, on_again);
-	if (!conn_init(&c->conn, w->loop, fd, false, &conn_ops, c)) {
+	if (!conn_init(&c->conn, w->loop, fd, false, &conn_ops)) {
 		free(c);
 		return false;
 	}

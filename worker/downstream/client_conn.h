@@ -48,8 +48,12 @@ struct message {
 
 struct client {
 	uint32_t magic;
+	uint32_t requests;		/* begun on this connection */
 	struct conn conn;
-	struct grave grave;
+	union {				/* by state: an idle connection is to be small */
+		struct grave grave;	/* CLIENT_DEAD */
+		struct task later;	/* else: runs on in this turn */
+	};
 	struct list node;		/* in env->conns */
 	struct down *down;
 	struct env *env;
@@ -64,13 +68,13 @@ struct client {
 	bool body_open;			/* the request body was not read whole */
 	bool securing;			/* a TLS handshake is under way */
 	bool eof;			/* the client ended its direction */
-	uint32_t requests;		/* begun on this connection */
+	bool filled;			/* the last read took all the room there was, or much of it */
 	uint32_t discarded;		/* bytes read off in DRAIN and LINGER */
 	uint64_t since_ms;		/* of the state; for absolute deadlines */
+	uint64_t born_ms;
 	struct buf *in;			/* NULL while it holds nothing */
 	struct h1_scan scan;
 	struct h1_body body;
-	struct task later;		/* runs on in this turn */
 	struct exchange *x;
 	struct message *msg;		/* in x->arena */
 	struct h2 *h2;			/* CLIENT_H2; else NULL */
@@ -121,6 +125,7 @@ void h2_on_deadline(struct h2 *h);
 void h2_leave(struct h2 *h);
 /* Ends all streams for that reason and frees everything of HTTP/2; the client stays. */
 void h2_free(struct client *c, enum reason why);
+bool h2_has_tunnel(const struct h2 *h);
 /* What connections share, made by the first of them. */
 void h2_shared_free(struct down *d);
 

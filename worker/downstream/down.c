@@ -23,6 +23,7 @@ void down_init(struct down *d, struct env *e)
 	for (unsigned i = 0; i < e->conf->nupstreams; i++)
 		d->ask_local |= e->conf->upstreams[i]->send_proxy != 0;
 	d->h2 = NULL;
+	sessions_init(&d->sessions);
 	slab_init(&d->clients, "client", sizeof(struct client));
 	slab_init(&d->h2s, "h2", sizeof(struct h2));
 	slab_init(&d->h2_streams, "h2_stream", sizeof(struct h2_stream));
@@ -148,6 +149,7 @@ void client_close(struct client *c)
 	loop_cancel(&c->later);
 	conn_close(&c->conn);
 	buf_put(&e->bufs, &c->in);
+	sessions_pass(&c->down->sessions, &c->node);
 	list_del(&c->node);
 	e->nconns--;
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, -1);
@@ -328,7 +330,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	c->listen = listen;
 	c->peer = *peer;
 	find_local(c, fd, local);
-	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops, c)) {
+	if (!first_state(c) || !conn_init(&c->conn, e->loop, fd, false, &client_conn_ops)) {
 		slab_put(&d->clients, c);
 		return false;
 	}
@@ -346,7 +348,7 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, 1);
 	meter_add(meter_in(shm_own(e->shm), meter_listen_at(e->shm, listen->id)), 1);
 	count_listen(e->shm, listen->id, 1);
-	c->since_ms = e->loop->now_ms;
+	c->born_ms = c->since_ms = e->loop->now_ms;
 	client_set_deadline(c);
 	return true;
 }
@@ -364,16 +366,38 @@ void down_drain(struct down *d, uint64_t grace_ms)
 	}
 }
 
-void down_stop(struct down *d, enum reason why)
+static bool has_tunnel(const struct client *c)
 {
+	return c->h2 ? h2_has_tunnel(c->h2) : c->state == CLIENT_BUSY && c->x->tunnel;
+}
+
+static void stop_one(struct client *c, enum reason why)
+{
+	if (c->state == CLIENT_BUSY)
+		exchange_on_client_gone(c->x, why);
+	if (c->h2)
+		h2_free(c, why);
+	if (c->state != CLIENT_DEAD)
+		client_close(c);
+}
+
+unsigned down_stop_others(struct down *d, enum reason why)
+{
+	unsigned left = 0;
+
 	list_each(n, &d->env->conns) {
 		struct client *c = list_entry(n, struct client, node);
 
-		if (c->state == CLIENT_BUSY)
-			exchange_on_client_gone(c->x, why);
-		if (c->h2)
-			h2_free(c, why);
-		if (c->state != CLIENT_DEAD)
-			client_close(c);
+		if (has_tunnel(c))
+			left++;
+		else
+			stop_one(c, why);
 	}
+	return left;
+}
+
+void down_stop(struct down *d, enum reason why)
+{
+	list_each(n, &d->env->conns)
+		stop_one(list_entry(n, struct client, node), why);
 }

@@ -9,6 +9,7 @@
 
 #include "common/fold.h"
 #include "common/slab.h"
+#include "worker/downstream/sessions.h"
 #include "worker/exchange/env.h"
 #include "worker/io/conn.h"
 
@@ -22,6 +23,7 @@ struct down {
 	struct fold_pool h2_folds;
 	struct h2_shared *h2;		/* NULL until a client speaks it */
 	uint64_t next_id;
+	struct sessions sessions;
 	bool ask_local;			/* some server is told where clients connected to */
 };
 
@@ -33,6 +35,8 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 /* env->draining was set: idle connections get `grace_ms` for a request that is on its way, busy ones close after their
  * answer. */
 void down_drain(struct down *d, uint64_t grace_ms);
+/* The same as down_stop() for all but connections with a tunnel; how many are left. */
+unsigned down_stop_others(struct down *d, enum reason why);
 /* Ends every connection now, as if each client had left; their exchanges end with `why`. */
 void down_stop(struct down *d, enum reason why);
 

@@ -22,10 +22,9 @@ static bool input_room(struct client *c)
 {
 	size_t max = (size_t)c->listen->max_header_size + 1024;
 
-	if (c->in == NULL) {
-		c->in = buf_get(&c->env->bufs, 0);
-		return c->in != NULL;
-	}
+	/* What filled its buffer to the brim is likely to be long. */
+	if (c->in == NULL || (c->filled && buf_len(c->in) == 0))
+		return buf_for_reading(&c->env->bufs, &c->in, c->filled && c->state == CLIENT_BUSY);
 	if (buf_room(c->in) > 0)
 		return true;
 	if (c->in->start > 0) {
@@ -49,6 +48,7 @@ static enum got input_read(struct client *c)
 		return GOT_NO_ROOM;
 	switch (conn_recv(&c->conn, buf_tail(c->in), buf_room(c->in), &n)) {
 	case IO_OK:
+		c->filled = n == buf_room(c->in) || (c->filled && n >= BUF_SIZE);
 		c->in->end += (uint32_t)n;
 		shm_count(c->env->shm, STAT_BYTES_IN, n);
 		return GOT_BYTES;

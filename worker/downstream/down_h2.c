@@ -197,6 +197,17 @@ static void end_streams(struct h2 *h, enum reason why)
 	}
 }
 
+bool h2_has_tunnel(const struct h2 *h)
+{
+	list_each(n, &h->streams) {
+		const struct h2_stream *s = list_entry(n, struct h2_stream, node);
+
+		if (s->x != NULL && s->x->tunnel)
+			return true;
+	}
+	return false;
+}
+
 void h2_free(struct client *c, enum reason why)
 {
 	struct h2 *h = c->h2;

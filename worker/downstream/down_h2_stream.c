@@ -242,7 +242,7 @@ static void stream_start(struct h2_stream *s)
 		return;
 	}
 	tell(s, s->bad);
-	if (h2_bad_status(s->bad) == 400) {
+	if (h2_bad_malformed(s->bad)) {
 		s->reset = NGHTTP2_PROTOCOL_ERROR;
 		h2_stream_gone(s, REASON_BAD_REQUEST);
 	} else {

@@ -1,8 +1,8 @@
 /*
  * alog.c - access logs of one worker.
  *
- * Owns a buffer for each log target and writes it out in whole lines, once per
- * turn of the loop. Called at the end of every exchange. A target that takes
+ * Owns a buffer for each log target and writes it out in whole lines, many at
+ * a time where there are many. Called at the end of every exchange. A target that takes
  * nothing keeps its bytes until there is room again; lines that no longer fit
  * are dropped and counted. Never waits, never prints with printf on the way of a line.
  */
@@ -41,6 +41,10 @@ struct alog {
 	struct target *targets;		/* by conf_log->id */
 	unsigned ntargets;
 	bool waiting;			/* some target holds bytes */
+	size_t gathered;		/* bytes since the last round of writing */
+	uint64_t window_ms;		/* when the lines below began to be counted */
+	unsigned lines;
+	struct timer timer;		/* begins the turn in which the window is over */
 	char tag[32];			/* in front of each datagram to the syslog */
 	size_t tag_len;
 	uint64_t local_second;		/* what `local` was made for */
@@ -55,6 +59,12 @@ static int target_fd(const struct conf_log *l)
 	if (l->fd >= 0)
 		return l->fd;
 	return l->kind == CONF_LOG_STDOUT ? STDOUT_FILENO : l->kind == CONF_LOG_STDERR ? STDERR_FILENO : -1;
+}
+
+/* The turn that it begins is all that is wanted. */
+static void on_timer(struct timer *t)
+{
+	(void)t;
 }
 
 struct alog *alog_new(struct env *e)
@@ -72,6 +82,7 @@ struct alog *alog_new(struct env *e)
 	a->magic = ALOG_MAGIC;
 	a->env = e;
 	a->ntargets = c->nlogs;
+	timer_init(&a->timer, on_timer);
 	for (unsigned i = 0; i < c->nlogs; i++) {
 		must(c->logs[i]->id == i);
 		a->targets[i].conf = c->logs[i];
@@ -192,6 +203,7 @@ void alog_flush(struct alog *a)
 	if (!a->waiting)
 		return;
 	a->waiting = false;
+	a->gathered = 0;
 	for (unsigned i = 0; i < a->ntargets; i++) {
 		struct target *t = &a->targets[i];
 
@@ -199,6 +211,37 @@ void alog_flush(struct alog *a)
 			target_flush(a, t);
 		if (t->start < t->end)
 			a->waiting = true;
+	}
+}
+
+void alog_turn(struct alog *a)
+{
+	struct loop *l = a->env->loop;
+
+	OBJ_CHECK(a, ALOG_MAGIC);
+	if (!a->waiting)
+		return;
+	if (l->now_ms >= a->window_ms + ALOG_GAP_MS) {
+		a->window_ms = l->now_ms;
+		a->lines = 0;
+	}
+	if (a->lines <= ALOG_FEW || a->gathered >= ALOG_GATHER)
+		alog_flush(a);
+	else if (!timer_is_set(&a->timer))
+		timer_set(&l->wheel, &a->timer, a->window_ms + ALOG_GAP_MS);
+}
+
+void alog_last_words(void *alog)
+{
+	struct alog *a = alog;
+
+	if (a->magic != ALOG_MAGIC)
+		return;
+	for (unsigned i = 0; i < a->ntargets; i++) {
+		struct target *t = &a->targets[i];
+
+		if (t->start < t->end && t->sink.way != SINK_SYSLOG)
+			(void)sink_write(&t->sink, t->buf + t->start, portion(t));
 	}
 }
 
@@ -217,7 +260,8 @@ static struct span local_time(struct alog *a, uint64_t wall_ms)
 static size_t format(struct alog *a, struct exchange *x, const struct conf_access_log *log, char *p, size_t room)
 {
 	struct alog_line l = { .p = p, .end = p + room };
-	char scratch[VARS_SCRATCH];
+	char scratch[VARS_SCRATCH], *at;
+	struct span value;
 
 	for (unsigned i = 0; i < log->format->nparts && !l.full; i++) {
 		const struct tmpl_part *part = &log->format->parts[i];
@@ -226,8 +270,15 @@ static size_t format(struct alog *a, struct exchange *x, const struct conf_acces
 			alog_literal(&l, part->text, log->escape);
 		else if (part->var == VAR_TIME_LOCAL)
 			alog_value(&l, local_time(a, x->start_wall_ms), log->escape);
-		else
-			alog_value(&l, vars_get(x, part, scratch, NULL, span_make(NULL, 0)), log->escape);
+		else {
+			/* What is made of numbers, times and addresses needs no escape, and is made in its place. */
+			at = l.end - l.p >= VARS_SCRATCH ? l.p : scratch;
+			value = vars_get(x, part, at, NULL, span_make(NULL, 0));
+			if (value.p == l.p && value.n)
+				l.p += value.n;
+			else
+				alog_value(&l, value, log->escape);
+		}
 	}
 	if (l.full || l.p == l.end)
 		return 0;
@@ -273,6 +324,8 @@ static void target_line(struct alog *a, struct target *t, struct exchange *x, co
 		return;
 	}
 	t->end += n;
+	a->gathered += n;
+	a->lines++;
 	a->waiting = true;
 }
 
@@ -349,6 +402,7 @@ void alog_free(struct alog **ap)
 		sink_fini(&t->sink);
 		free(t->buf);
 	}
+	timer_stop(&a->env->loop->wheel, &a->timer);
 	free(a->targets);
 	a->magic = 0;
 	free(a);

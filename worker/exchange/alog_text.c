@@ -6,6 +6,8 @@
  */
 #include "worker/exchange/alog_text.h"
 
+#include "worker/http/byte_class.h"
+
 static void put(struct alog_line *l, const char *p, size_t n)
 {
 	if (n > (size_t)(l->end - l->p)) {
@@ -32,18 +34,17 @@ void alog_literal(struct alog_line *l, struct span s, enum conf_escape how)
 
 static const char hex[] = "0123456789abcdef";
 
-static bool is_plain(unsigned char c)
-{
-	return c >= ' ' && c <= 126 && c != '"' && c != '\\';
-}
-
 /* The bytes up to the first that needs an escape. */
 static size_t put_plain(struct alog_line *l, struct span s)
 {
-	size_t n = 0;
+	size_t n;
 
-	while (n < s.n && is_plain((unsigned char)s.p[n]))
-		n++;
+	if ((size_t)(l->end - l->p) >= s.n + BYTE_VECTOR) {
+		n = byte_copy_plain(l->p, s.p, s.n);
+		l->p += n;
+		return n;
+	}
+	n = (size_t)(byte_plain_end(s.p, s.p + s.n) - s.p);
 	put(l, s.p, n);
 	return n;
 }

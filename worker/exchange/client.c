@@ -58,3 +58,12 @@ void client_find(struct exchange *x)
 			return;
 	}
 }
+
+struct span client_text(struct exchange *x)
+{
+	char text[ADDR_TEXT];
+
+	if (x->client_text.n == 0)
+		x->client_text = arena_span(&x->arena, span_make(text, addr_ip_text(&x->client, text, sizeof(text))));
+	return x->client_text;
+}

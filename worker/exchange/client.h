@@ -8,5 +8,7 @@
 
 /* Fills x->client and x->peer_trusted from x->peer and, when that is trusted, the listener's client_ip_header. */
 void client_find(struct exchange *x);
+/* That address without its port, in the arena; empty: no memory. */
+struct span client_text(struct exchange *x);
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/buf.h"
 #include "common/conf.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "common/slab.h"
 #include "worker/exchange/side.h"
 #include "worker/io/loop.h"
@@ -19,6 +20,13 @@
 
 #define ENV_MAGIC 0xe2e2e201u
 
+/* The order to trace that this worker follows, copied from shared memory. */
+struct tracing {
+	uint32_t gen;			/* 0: none yet */
+	uint32_t left;			/* requests to trace */
+	struct shm_filter filter;
+};
+
 struct router;
 struct alog;
 
@@ -26,6 +34,8 @@ struct env {
 	uint32_t magic;
 	const struct conf *conf;
 	struct shm *shm;
+	struct records *records;	/* NULL: nothing is recorded */
+	struct tracing tracing;
 	struct loop *loop;
 	struct arena_cache arenas;
 	struct buf_pool bufs;

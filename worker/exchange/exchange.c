@@ -8,6 +8,7 @@
  */
 #include "worker/exchange/exchange.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "worker/exchange/client.h"
 #include "worker/exchange/count.h"
 #include "worker/exchange/fault.h"
+#include "worker/exchange/record.h"
 #include "worker/exchange/route.h"
 #include "worker/http/date.h"
 
@@ -72,10 +74,21 @@ static uint64_t mix64(uint64_t v)
 	return v ^ v >> 31;
 }
 
+/* Eight digits at a time: each half byte is moved into a byte of its own, then all are made letters or digits at once. */
 static void put_hex(char *out, uint64_t v)
 {
-	for (int i = 15; i >= 0; i--, v >>= 4)
-		out[i] = "0123456789abcdef"[v & 15];
+	const uint64_t ones = 0x0101010101010101u;
+
+	for (int half = 0; half < 2; half++, out += 8) {
+		uint64_t x = half == 0 ? v >> 32 : v & 0xffffffffu;
+
+		x = (x | x << 16) & 0x0000ffff0000ffffu;
+		x = (x | x << 8) & 0x00ff00ff00ff00ffu;
+		x = (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
+		x += '0' * ones + ((x + 6 * ones) >> 4 & ones) * ('a' - '0' - 10);
+		x = htobe64(x);
+		memcpy(out, &x, 8);
+	}
 }
 
 static void make_request_id(struct exchange *x)
@@ -147,6 +160,7 @@ static void exchange_end(struct exchange *x)
 	if (x->reason == REASON_NONE && x->req.upgrade && !(x->req.tunnel && x->upstream))
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
+	record_exchange(x);
 	count_exchange(x);
 	x->side->done(x);
 	panic_note()->exchange = 0;
@@ -173,6 +187,12 @@ static void tunnel_open(struct exchange *x)
 	timer_stop(&x->env->loop->wheel, &x->timer);
 	tunnel_moves(x);
 	set_req_state(x, REQ_BODY);
+}
+
+static void end_first(struct exchange *x, enum record_closed who)
+{
+	if (x->tunnel && x->first_end == CLOSED_NOBODY)
+		x->first_end = (uint8_t)who;
 }
 
 /* The client's direction is over, down to the server. */
@@ -274,6 +294,7 @@ void exchange_start(struct exchange *x)
 		return;
 	}
 	find_route(x);
+	record_begin(x);
 	if (redirect_to_https(x))
 		return;
 	if (x->route == NULL || x->req.method == METHOD_TRACE) {
@@ -294,6 +315,7 @@ void exchange_refuse(struct exchange *x, enum reason why)
 	OBJ_CHECK(x, EXCHANGE_MAGIC);
 	note_for_panic(x);
 	x->client = x->peer;
+	record_begin(x);
 	set_req_state(x, REQ_FAILED);
 	exchange_fail(x, why);
 }
@@ -307,12 +329,15 @@ enum take exchange_on_body(struct exchange *x, const struct batch *b)
 	x->bytes_in += b->bytes;
 	tunnel_moves(x);
 	if (x->max_body && x->bytes_in > x->max_body && !x->tunnel) {
+		/* Whether or not its end came along: who sends so much is not listened to any more. */
+		set_req_state(x, REQ_FAILED);
 		exchange_fail(x, REASON_BODY_TOO_LARGE);
 		return TAKEN;
 	}
 	if (b->last) {
 		set_req_state(x, REQ_DONE);
 		x->body_wanted = false;
+		end_first(x, CLOSED_CLIENT);
 	}
 	t = x->handler->body(x, b);
 	if (x->ended)
@@ -385,6 +410,8 @@ enum take exchange_send_body(struct exchange *x, const struct batch *b)
 	tunnel_moves(x);
 	x->resp_held = true;
 	x->resp_last = b->last;
+	if (b->last)
+		end_first(x, CLOSED_SERVER);
 	t = x->side->body(x, b);
 	if (x->ended)
 		return TAKEN;

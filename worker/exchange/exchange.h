@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "common/reason.h"
+#include "common/shm_record.h"
 #include "worker/exchange/env.h"
 #include "worker/exchange/side.h"
 
@@ -59,6 +60,7 @@ struct exchange {
 	struct route_match match;
 	struct addr peer;		/* the transport's, or whom a PROXY header named */
 	struct addr client;		/* rightmost address that is not a trusted proxy; port 0 when told by a proxy */
+	struct span client_text;	/* see client_text() */
 	const struct addr *local;	/* where the client connected to; NULL: not known */
 	uint16_t local_port;
 	bool peer_trusted;
@@ -84,6 +86,13 @@ struct exchange {
 	uint64_t max_body;		/* 0: no limit */
 	struct timer timer;		/* route's timeout for the whole request; of a tunnel, its silence */
 	uint64_t tunnel_ms;		/* tunnel_timeout; 0: none */
+
+	/* for the record; see record.h */
+	struct shm_try kept[RECORD_TRIES];
+	uint8_t nkept;
+	uint8_t first_end;		/* of a tunnel: enum record_closed, which side ended its direction first */
+	struct shm_try *try;		/* the one under way, in `kept`; NULL: none */
+	struct shm_trace *trace;	/* NULL: not traced */
 };
 
 /* --- for the client side --- */

@@ -43,8 +43,11 @@ static struct span number(uint64_t v, char scratch[VARS_SCRATCH])
 
 size_t vars_seconds(uint64_t us, char out[VARS_SCRATCH])
 {
-	size_t n = put_u64(us / 1000000, out);
+	size_t n = 1;
 
+	out[0] = '0';			/* most take less than a second */
+	if (us >= 1000000)
+		n = put_u64(us / 1000000, out);
 	out[n] = '.';
 	put_fixed(out + n + 1, (unsigned)(us / 1000 % 1000), 3);
 	return n + 4;
@@ -113,9 +116,9 @@ size_t vars_time_local(uint64_t wall_ms, char out[VARS_SCRATCH])
 
 /* ---- fields of the request ---- */
 
-struct span vars_framing(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
+static struct span framing(const struct head *h, enum hdr_id id, char scratch[VARS_SCRATCH])
 {
-	switch (hdr_find(name)) {
+	switch (id) {
 	case HDR_CONTENT_LENGTH:
 		return h->has_length ? number(h->length, scratch) : span_make(NULL, 0);
 	case HDR_TRANSFER_ENCODING:
@@ -127,14 +130,23 @@ struct span vars_framing(const struct head *h, struct span name, char scratch[VA
 	}
 }
 
+struct span vars_framing(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
+{
+	return framing(h, hdr_find(name), scratch);
+}
+
 static struct span field(const struct head *h, struct span name, char scratch[VARS_SCRATCH])
 {
-	struct span framing;
+	struct span value;
+	enum hdr_id id;
 
 	if (h->magic != HEAD_MAGIC)
 		return span_make(NULL, 0);
-	framing = vars_framing(h, name, scratch);
-	return framing.p != NULL ? framing : head_find(h, name);
+	id = hdr_find(name);
+	value = framing(h, id, scratch);
+	if (value.p != NULL)
+		return value;
+	return id != HDR_OTHER ? head_get(h, id) : head_find(h, name);
 }
 
 bool vars_cookie(const struct head *req, struct span name, struct span *value)
@@ -185,7 +197,7 @@ static struct span of_request(const struct exchange *x, enum var_id var, char sc
 {
 	switch (var) {
 	case VAR_CLIENT_IP:
-		return span_make(scratch, addr_ip_text(&x->client, scratch, VARS_SCRATCH));
+		return x->client_text.n ? x->client_text : span_make(scratch, addr_ip_text(&x->client, scratch, VARS_SCRATCH));
 	case VAR_CLIENT_PORT:
 		return x->client.port ? number(x->client.port, scratch) : span_make(NULL, 0);
 	case VAR_LISTEN:

@@ -6,6 +6,7 @@
  * proxy's is kept and extended.
  */
 #include "common/obj.h"
+#include "worker/exchange/client.h"
 #include "worker/exchange/vars.h"
 #include "worker/filter/filters.h"
 
@@ -19,7 +20,8 @@ static const enum hdr_id told[] = {
 static void drop_told(struct exchange *x)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(told); i++)
-		head_remove_id(&x->req, told[i]);
+		if (x->req.known[told[i]])
+			head_remove_id(&x->req, told[i]);
 	/* Where the operator takes the client's address from another field, servers may too. */
 	if (x->listen->ntrusted > 0)
 		head_remove(&x->req, x->listen->client_ip_header);
@@ -32,6 +34,8 @@ static struct span address(struct exchange *x, const struct addr *a)
 
 	if (a->family == ADDR_UNIX || a->family == ADDR_NONE)
 		return SPAN("unknown");
+	if (a == &x->client || addr_eq_ip(a, &x->client))
+		return client_text(x);
 	return arena_span(&x->arena, span_make(text, addr_ip_text(a, text, sizeof(text))));
 }
 

@@ -14,6 +14,7 @@
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "worker/exchange/record.h"
 #include "worker/exchange/vars.h"
 #include "worker/handler/handlers.h"
 #include "worker/io/proxy_protocol.h"
@@ -169,12 +170,16 @@ static void try_begin(struct proxy *p, struct server *s)
 	x->to = s->conf;
 	x->tries++;
 	p->try_us = x->env->loop->now_us;
+	record_try(x, s, p->tried_fallback);
 	p->up = up_open(&x->env->pool, s, reuse, &proxy_up_ops, p, &times, p->hello.n ? &p->hello : NULL);
 	if (p->up == NULL) {
 		enum reason why = open_failure(errno);
 
-		if (why == REASON_CONNECT_REFUSED)
+		record_try_failed(x, p->try_us, 0, why, 0);
+		if (why == REASON_CONNECT_REFUSED) {
+			health_blame(s, why);
 			health_report(s, false, x->env->loop->now_ms);
+		}
 		pick_tried(&p->ask, s);
 		proxy_release(p);
 		proxy_try_failed(p, why, false, false);
@@ -196,6 +201,7 @@ static void try_begin(struct proxy *p, struct server *s)
 
 static void no_server(struct proxy *p, enum reason why)
 {
+	record_no_server(p->x, why, p->tried_fallback);
 	if (proxy_fall_back(p))
 		return;
 	exchange_fail(p->x, p->failed ? p->failed : why);
@@ -247,6 +253,7 @@ static void proxy_start(struct exchange *x)
 	p->x = x;
 	x->handler_state = p;
 	p->retries = x->route->retries;
+	p->ask.traced = x->trace != NULL;
 	timer_init(&p->timer, on_timer);
 	u = choose_upstream(x);
 	if (u == NULL) {		/* every part of the split has weight 0 */
@@ -305,6 +312,7 @@ static void on_head(struct up *u)
 	timer_stop(&l->wheel, &p->timer);
 	x->connect_us = u->connect_us;
 	x->header_us = l->now_us - x->t_start_us;
+	record_try_answered(x, p->try_us, u->connect_us, u->reused);
 	health_report(p->server, true, l->now_ms);
 	health_latency(p->server, l->now_us - p->try_us, l->now_us);
 	meter_observe(&server_meter(p->server)->first_byte, l->now_us - p->try_us);
@@ -339,8 +347,10 @@ static void on_fail(struct up *u, enum reason why)
 	bool stale = u->stale, arrived = u->req_written;
 
 	OBJ_CHECK(p, PROXY_MAGIC);
+	record_try_failed(x, p->try_us, u->connect_us, why, (u->reused ? TRY_REUSED : 0) | (stale ? TRY_STALE : 0));
 	/* How a tunnel ends says nothing about whether its server is well. */
 	if (!stale && why != REASON_NO_MEMORY && !x->tunnel) {
+		health_blame(p->server, why);
 		health_report(p->server, false, x->env->loop->now_ms);
 		pick_tried(&p->ask, p->server);
 		log_info("upstream %.*s, server %.*s: %s", SPAN_FMT(p->conf->name), SPAN_FMT(p->server->name),

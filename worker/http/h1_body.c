@@ -120,7 +120,7 @@ static enum h1_body_rc trailer(struct h1_body *b, const char *p, size_t n, size_
 			return *len == 2 ? H1B_RC_END : H1B_RC_TRAILERS;
 		}
 	}
-	b->scan.seen = (size_t)(end - p);
+	b->scan.seen = (uint32_t)(end - p);
 	return n >= max ? bad(b, H1_BAD_TRAILER_LARGE) : H1B_RC_MORE;
 }
 

@@ -20,11 +20,11 @@ enum h1_body_state {
 
 struct h1_body {
 	enum h1_body_state state;
+	enum h1_bad bad;
 	uint64_t left;			/* of the length or of this chunk */
 	uint32_t ext;			/* bytes of extension seen, bounded over the whole body */
 	uint32_t digits;
 	struct h1_scan scan;		/* of the trailer section */
-	enum h1_bad bad;
 };
 
 void h1_body_init(struct h1_body *b, enum body_kind kind, uint64_t length);

@@ -94,9 +94,9 @@ enum h1_rc h1_scan_head(struct h1_scan *s, const char *p, size_t n, size_t max, 
 			return H1_DONE;
 		}
 		if (!s->line)
-			s->line = i + 1 - skip;
+			s->line = (uint32_t)(i + 1 - skip);
 	}
-	s->seen = n;
+	s->seen = (uint32_t)n;
 	if (!s->line && n - skip > H1_LINE_MAX)
 		return line_large(p + skip, H1_LINE_MAX, bad);
 	if (!full)

@@ -29,8 +29,8 @@ unsigned h1_bad_status(enum h1_bad b);	/* 400, 414, 431, 501, 505 ... for a requ
 const char *h1_bad_text(enum h1_bad b);	/* a sentence for the log */
 
 struct h1_scan {
-	size_t seen;			/* bytes already looked at */
-	size_t line;			/* length of the start line so far / when known */
+	uint32_t seen;			/* bytes already looked at; buffers are shorter than that goes */
+	uint32_t line;			/* length of the start line so far / when known */
 };
 
 enum h1_rc { H1_MORE, H1_DONE, H1_BROKEN };

@@ -11,6 +11,8 @@
 
 #include "common/obj.h"
 
+#define SHORT_BODY 1024
+
 static const char last_chunk[] = "\r\n0\r\n\r\n";
 
 void h1_send_fini(struct h1_send *s, struct buf_pool *p)
@@ -47,6 +49,22 @@ static bool send_trailers(struct h1_send *s, const struct batch *b, struct buf_p
 	return true;
 }
 
+/* A short body goes into the head's buffer: one run of bytes is cheaper to send than several. */
+static void join_short(struct h1_send *s, struct buf_pool *p)
+{
+	const struct batch *b = s->batch;
+
+	if (b == NULL || s->head == NULL || s->nframe + b->bytes + s->tail.n > SHORT_BODY ||
+	    buf_room(s->head) < s->nframe + b->bytes + s->tail.n)
+		return;
+	must(buf_add(s->head, span_make(s->frame, s->nframe)));
+	for (unsigned i = 0; i < b->n; i++)
+		must(buf_add(s->head, b->v[i]));
+	must(buf_add(s->head, s->tail));
+	s->batch = NULL;
+	buf_put(p, &s->tail_buf);
+}
+
 bool h1_send_batch(struct h1_send *s, const struct batch *b, bool chunked, struct buf_pool *p)
 {
 	must(s->batch == NULL);
@@ -67,6 +85,7 @@ bool h1_send_batch(struct h1_send *s, const struct batch *b, bool chunked, struc
 	}
 	if (s->nframe + b->bytes + s->tail.n)
 		s->batch = b;
+	join_short(s, p);
 	return true;
 }
 

@@ -40,6 +40,11 @@ const char *h2_bad_text(enum h2_bad b)
 	return bads[b].text;
 }
 
+bool h2_bad_malformed(enum h2_bad b)
+{
+	return h2_bad_status(b) == 400 && b != H2_BAD_PATH;
+}
+
 void h2_map_init(struct h2_map *m, struct head *h, bool trailers, size_t max)
 {
 	OBJ_CHECK(h, HEAD_MAGIC);
@@ -248,6 +253,15 @@ static enum h2_bad method(struct h2_map *m)
 	return h->method == METHOD_CONNECT || m->pseudo[PS_PROTOCOL].p ? tunnel(m) : H2_GOOD;
 }
 
+static bool all_of(struct span s, unsigned class)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (!byte_is(s.p[i], class))
+			return false;
+	}
+	return true;
+}
+
 static enum h2_bad target(struct h2_map *m)
 {
 	struct head *h = m->h;
@@ -265,9 +279,11 @@ static enum h2_bad target(struct h2_map *m)
 	if (path.n > H1_LINE_MAX)
 		return H2_BAD_TARGET_LARGE;
 	/* Neither absolute-form nor an empty path (8.3.1). */
-	if (path.n == 0 || (path.p[0] != '/' && !span_eq(path, SPAN("*"))) || !uri_parse_target(h))
+	if (path.n == 0 || (path.p[0] != '/' && !span_eq(path, SPAN("*"))) || !all_of(path, BYTE_TARGET))
 		return H2_BAD_TARGET;
-	return H2_GOOD;
+	if (uri_parse_target(h))
+		return H2_GOOD;
+	return path.p[0] == '/' ? H2_BAD_PATH : H2_BAD_TARGET;
 }
 
 static enum h2_bad framing(struct h2_map *m, bool end)

@@ -24,6 +24,8 @@ enum h2_bad {
 };
 unsigned h2_bad_status(enum h2_bad b);
 const char *h2_bad_text(enum h2_bad b);
+/* Malformed by the rules of HTTP/2 itself: no answer, the stream is reset. */
+bool h2_bad_malformed(enum h2_bad b);
 
 struct h2_map {
 	struct head *h;

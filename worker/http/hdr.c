@@ -38,16 +38,22 @@ static bool same_token(const char *a, const char *b, size_t n)
 	const uint64_t fold = 0x2020202020202020u;
 	uint64_t x, y;
 
-	for (; n >= 8; a += 8, b += 8, n -= 8) {
+	if (n < 8) {
+		for (; n > 0; a++, b++, n--)
+			if ((*a | 0x20) != (*b | 0x20))
+				return false;
+		return true;
+	}
+	for (; n > 8; a += 8, b += 8, n -= 8) {
 		memcpy(&x, a, 8);
 		memcpy(&y, b, 8);
 		if ((x | fold) != (y | fold))
 			return false;
 	}
-	for (; n > 0; a++, b++, n--)
-		if ((*a | 0x20) != (*b | 0x20))
-			return false;
-	return true;
+	/* The last eight, some of them a second time. */
+	memcpy(&x, a + n - 8, 8);
+	memcpy(&y, b + n - 8, 8);
+	return (x | fold) == (y | fold);
 }
 
 enum hdr_id hdr_find_token(struct span name)

@@ -60,8 +60,7 @@ struct conn {
 	const struct transport *tp;
 	void *tp_state;
 	const struct span *preface;	/* not sent yet; see conn_preface() */
-	const struct conn_ops *ops;
-	void *owner;
+	const struct conn_ops *ops;	/* find the owner around the conn */
 	struct timer timer;
 	uint64_t id;			/* unique in this worker, for logs */
 	int error;			/* errno of the failure, 0 for none */
@@ -75,7 +74,7 @@ struct conn {
 
 /* Takes the descriptor over and registers it. `connecting`: a connect() is under way. The owner sets `id`. False with
  * errno: fd untouched. */
-bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops, void *owner);
+bool conn_init(struct conn *c, struct loop *l, int fd, bool connecting, const struct conn_ops *ops);
 /* For a connection to a server, right after conn_init(): bytes that go before all others once it is connected. They are
  * borrowed until then. On failure the connection is broken. */
 void conn_preface(struct conn *c, const struct span *bytes);

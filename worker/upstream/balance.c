@@ -73,11 +73,15 @@ static unsigned pick_best(struct group *g, const unsigned *cand, unsigned n, con
 			turn_read(&turns, cand[i], e.weight, &e.turn);
 			if (m->look != NULL)
 				m->look(g, cand[i], &e, usual);
+			if (i < NOTE_LOADS)
+				g->all->note.loads[i] = e.active;
 			if (i > 0 && !m->better(&e, &first))
 				continue;
 			first = e;
 			best = cand[i];
 		}
+		if (m->look != NULL)
+			g->all->note.load = first.active;
 		if (turn_take(&turns, best, &first.turn))
 			break;
 	}

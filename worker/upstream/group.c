@@ -21,6 +21,9 @@
 
 /* Candidates that fit on the stack. */
 #define STACK_CANDIDATES 256
+/* With more servers than the first, a pick is made among as many as the second says. */
+#define MANY_SERVERS 16
+#define WINDOW 8
 /* How often a place is tried for again when another worker was after it in the same instant. */
 #define CLAIM_TRIES 3
 
@@ -37,13 +40,18 @@ static void read_admin(struct group *g)
 {
 	const struct shm *shm = g->all->shm;
 
+	unsigned weight = 0;
+
 	g->admin_gen = atomic_load_explicit(&shm->upstreams[g->conf->id].admin_gen, memory_order_acquire);
+	g->even = g->conf->slow_start == 0;
 	for (unsigned i = 0; i < g->nservers; i++) {
 		struct server *s = &g->servers[i];
 		struct shm_admin a = shm_admin(atomic_load_explicit(&shm->servers[s->cell].admin, memory_order_relaxed));
 
 		s->held = a.held != HELD_NO;
 		s->weight = a.has_weight ? a.weight : s->conf->weight;
+		g->even = g->even && (s->weight == 0 || weight == 0 || s->weight == weight);
+		weight = s->weight ? s->weight : weight;
 	}
 }
 
@@ -65,6 +73,7 @@ static bool group_init(struct group *g, struct groups *all, const struct conf_up
 			server_init(&g->servers[c->cell - u->cell + k], g, c, c->cell + k);
 		g->has_hosts = g->has_hosts || c->addr.family == ADDR_NONE;
 		g->limited = g->limited || c->max_conns > 0;
+		g->has_backups = g->has_backups || c->backup;
 	}
 	if (u->ncells > STACK_CANDIDATES && (g->cand = calloc(u->ncells, sizeof(*g->cand))) == NULL)
 		return false;
@@ -191,23 +200,57 @@ void pick_tried(struct pick_ask *ask, const struct server *s)
 	ask->ntried++;
 }
 
-/* Usable servers, primaries or backups, that this request has not tried. */
-static unsigned candidates(struct group *g, const struct pick_ask *ask, bool backup, unsigned *cand, bool *pending)
+/* One that is no candidate. Spare cells of host names are nobody. */
+static __attribute__((noinline, cold)) void note_unfit(struct group *g, const struct pick_ask *ask, unsigned i)
+{
+	const struct server *s = &g->servers[i];
+
+	if (server_unused(s))
+		return;
+	note_other(g, i, s->weight == 0 ? PASS_WEIGHT : ask->ntried > 0 && was_tried(ask, i) ? PASS_TRIED :
+		   health_why_not(s, g->all->loop->now_ms), RECORD_LOAD_UNKNOWN);
+}
+
+/*
+ * Of many servers of one weight a few are as good as all: the next ones behind
+ * the last pick. Then round robin is what it was, and the least busy of eight is
+ * seldom busier than the least busy of all. Unequal weights need all servers in
+ * view, limits all that have room, and hashing walks its ring.
+ */
+static unsigned window(const struct group *g)
+{
+	const bool hashed = g->conf->balance == CONF_HASH || g->conf->balance == CONF_IP_HASH;
+
+	return g->nservers > MANY_SERVERS && g->even && !g->limited && !hashed ? WINDOW : g->nservers;
+}
+
+static unsigned window_start(const struct group *g)
+{
+	return g->conf->balance == CONF_RANDOM ? (unsigned)(groups_random(g->all) % g->nservers) : g->next;
+}
+
+/* Usable servers, primaries or backups, that this request has not tried; all of them in ascending order, or the first of those
+ * behind the last pick. `note`: the others are noted. */
+static unsigned candidates(struct group *g, const struct pick_ask *ask, bool backup, unsigned *cand, bool *pending,
+			   bool note)
 {
 	uint64_t now = g->all->loop->now_ms;
-	unsigned n = 0;
+	unsigned n = 0, most = window(g), i = most < g->nservers ? window_start(g) : 0;
 
-	for (unsigned i = 0; i < g->nservers; i++) {
+	for (unsigned looked = 0; looked < g->nservers && n < most; looked++, i++) {
+		i = i < g->nservers ? i : 0;
 		const struct server *s = &g->servers[i];
 		bool wait = false;
 
-		if (s->conf->backup != backup || s->weight == 0)
+		if (s->conf->backup != backup)
 			continue;
-		if (ask->ntried > 0 && was_tried(ask, i))
-			continue;
-		if (health_usable(s, now, &wait))
+		if (s->weight > 0 && !(ask->ntried > 0 && was_tried(ask, i)) && health_usable(s, now, &wait)) {
 			cand[n++] = i;
+			continue;
+		}
 		*pending = *pending || wait;
+		if (note)
+			note_unfit(g, ask, i);
 	}
 	return n;
 }
@@ -248,15 +291,47 @@ static bool server_claim(struct server *s)
 	return false;
 }
 
-static unsigned without_full(const struct group *g, unsigned *cand, unsigned n)
+static unsigned without_full(struct group *g, unsigned *cand, unsigned n)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		if (!server_is_full(&g->servers[cand[i]]))
 			cand[kept++] = cand[i];
+		else
+			note_other(g, cand[i], PASS_FULL, g->servers[cand[i]].conf->max_conns);
 	}
 	return kept;
+}
+
+/* Who could have been picked but was not. How busy they are is not looked at anew, unless everything is wanted. */
+static void note_lost(struct group *g, const struct pick_ask *ask, const unsigned *cand, unsigned n, unsigned picked)
+{
+	struct pick_note *note = &g->all->note;
+	const struct shm *shm = g->all->shm;
+	unsigned known = note->load != RECORD_LOAD_UNKNOWN ? NOTE_LOADS : 0, at = note->n;
+
+	if (known == 0)
+		note->load = shm_active(shm, g->servers[picked].cell) - 1;
+	note->passed += n - 1;
+	for (unsigned i = 0; i < n && at < note->limit; i++) {
+		unsigned cell = g->servers[cand[i]].cell;
+
+		if (cand[i] == picked)
+			continue;
+		note->others[at++] = (struct shm_other){
+			.cell = (uint16_t)cell, .why = PASS_LOST, .load = i < known ? note->loads[i] :
+			ask->traced ? shm_active(shm, cell) : RECORD_LOAD_UNKNOWN };
+	}
+	note->n = at;
+}
+
+static __attribute__((noinline, cold)) void note_backups(struct group *g)
+{
+	for (unsigned i = 0; i < g->nservers; i++) {
+		if (g->servers[i].conf->backup && !server_unused(&g->servers[i]))
+			note_other(g, i, PASS_BACKUP, RECORD_LOAD_UNKNOWN);
+	}
 }
 
 static enum pick_rc take_one(struct group *g, const struct pick_ask *ask, unsigned *cand, unsigned n,
@@ -265,15 +340,19 @@ static enum pick_rc take_one(struct group *g, const struct pick_ask *ask, unsign
 	if (g->limited)
 		n = without_full(g, cand, n);
 	while (n > 0) {
+		g->all->note.load = RECORD_LOAD_UNKNOWN;
 		unsigned index = balance_pick(g, ask, cand, n), at = 0;
 
 		must(index < g->nservers);
 		if (server_claim(&g->servers[index])) {
+			note_lost(g, ask, cand, n, index);
 			*out = &g->servers[index];
+			g->next = index + 1;
 			return PICK_OK;
 		}
 		while (at < n - 1 && cand[at] != index)
 			at++;
+		note_other(g, index, PASS_FULL, g->servers[index].conf->max_conns);
 		memmove(&cand[at], &cand[at + 1], (n - at - 1) * sizeof(*cand));
 		n--;
 	}
@@ -291,9 +370,13 @@ enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct serve
 	}
 	if (g->has_hosts)
 		group_refresh(g);
-	for (int backup = 0; backup <= 1; backup++) {
-		unsigned n = candidates(g, ask, backup, cand, &pending);
+	note_clear(g);
+	g->all->note.limit = ask->traced ? TRACE_OTHERS : RECORD_OTHERS;
+	for (int backup = 0; backup <= (int)g->has_backups; backup++) {
+		unsigned n = candidates(g, ask, backup, cand, &pending, true);
 
+		if (n > 0 && backup == 0 && g->has_backups)
+			note_backups(g);
 		if (n > 0)
 			return take_one(g, ask, cand, n, out);
 	}
@@ -303,7 +386,10 @@ enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct serve
 enum pick_rc group_pick(struct group *g, const struct pick_ask *ask, struct server **out)
 {
 	OBJ_CHECK(g, GROUP_MAGIC);
-	return g->nqueued > 0 ? PICK_FULL : group_try(g, ask, out);
+	if (g->nqueued == 0)
+		return group_try(g, ask, out);
+	note_clear(g);
+	return PICK_FULL;
 }
 
 bool group_has_other(struct group *g, const struct pick_ask *ask)
@@ -312,7 +398,7 @@ bool group_has_other(struct group *g, const struct pick_ask *ask)
 	bool pending = false;
 
 	OBJ_CHECK(g, GROUP_MAGIC);
-	return candidates(g, ask, false, cand, &pending) > 0 || candidates(g, ask, true, cand, &pending) > 0;
+	return candidates(g, ask, false, cand, &pending, false) > 0 || candidates(g, ask, true, cand, &pending, false) > 0;
 }
 
 struct meter_server *server_meter(const struct server *s)

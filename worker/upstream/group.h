@@ -17,6 +17,7 @@
 #include "common/conf.h"
 #include "common/list.h"
 #include "common/shm.h"
+#include "common/shm_record.h"
 #include "worker/io/loop.h"
 #include "worker/io/tls.h"
 
@@ -59,10 +60,24 @@ struct group {
 	struct task serve;		/* looks whether waiters can be served, at the end of this turn */
 	bool has_hosts;			/* some servers are addresses of host names */
 	bool limited;			/* some servers have max_conns */
+	bool has_backups;
+	bool even;			/* all weights are equal, and stay so; see candidates() */
+	unsigned next;			/* index behind the last pick */
 	uint64_t admin_gen;		/* of the operator's words that were read last */
 	uint64_t members;		/* stands for the set of addresses that the ring was made of */
 	unsigned *cand;			/* room for candidates where the stack has too little; else NULL */
 	unsigned noted;			/* requests not yet added to the shared retry budget */
+};
+
+/* How the last pick went, for the record: kept until the next one. */
+#define NOTE_LOADS 4
+struct pick_note {
+	unsigned limit;			/* others that are wanted */
+	unsigned n;			/* and that there are */
+	unsigned passed;		/* in all */
+	uint32_t load;			/* of the server that was picked, before */
+	uint32_t loads[NOTE_LOADS];	/* as the balancer saw them, by candidate; where it set `load` */
+	struct shm_other others[TRACE_OTHERS];
 };
 
 /* All groups of a worker. */
@@ -73,6 +88,7 @@ struct groups {
 	struct group *v;		/* by conf_upstream->id */
 	unsigned n;
 	uint64_t seed;			/* of this worker's random choices */
+	struct pick_note note;
 	void (*wake_peers)(struct groups *gs);	/* set by the worker: tells other workers that room came free; may be NULL */
 	void *owner;
 };
@@ -90,6 +106,7 @@ struct pick_ask {
 	uint64_t hash;			/* of the client address or the hash key; unused by other methods */
 	uint64_t tried[GROUP_TRIED_WORDS];
 	unsigned ntried;
+	bool traced;			/* everything about the pick is wanted in the note */
 };
 
 enum pick_rc {

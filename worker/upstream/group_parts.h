@@ -10,6 +10,23 @@
 /* group_pick() without standing in line. */
 enum pick_rc group_try(struct group *g, const struct pick_ask *ask, struct server **out);
 
+/* Nothing is known of a pick. */
+static inline void note_clear(struct group *g)
+{
+	g->all->note.n = g->all->note.passed = 0;
+	g->all->note.load = RECORD_LOAD_UNKNOWN;
+}
+/* A server was passed over. */
+static inline void note_other(struct group *g, unsigned index, enum pass_why why, uint32_t load)
+{
+	struct pick_note *n = &g->all->note;
+
+	n->passed++;
+	if (n->n < n->limit)
+		n->others[n->n++] = (struct shm_other){ .cell = (uint16_t)g->servers[index].cell, .why = (uint8_t)why,
+						       .load = load };
+}
+
 void group_queue_init(struct group *g);
 void group_queue_fini(struct group *g);
 /* A server took less, or can take more: waiters here or in other workers may have their turn. */

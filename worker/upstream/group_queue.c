@@ -102,6 +102,7 @@ static void on_queue_timer(struct timer *t)
 		if (w->deadline > g->all->loop->now_ms)
 			break;
 		leave(w);
+		note_clear(g);
 		w->on_server(w, PICK_FULL, NULL);
 	}
 	serve(g);

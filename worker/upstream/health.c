@@ -1,82 +1,39 @@
 /*
  * health.c - may this server be used: the checker's word and passive ejection.
  *
- * The ejection mark is one word per server, shared by all workers and changed
- * only by compare-and-swap, so that it is whole whoever dies:
- *   ejected:1 | level:5 | fails:10 | stamp:48
- * Not ejected, fails > 0: failures since stamp. Not ejected, fails 0: stamp is
- * when it came back from an ejection, 0 for never. Ejected: stamp is when that
- * ends; after it the server is on trial until the first answer or failure.
+ * The ejection mark is one word per server (common/shm_eject.h), shared by all
+ * workers and changed only by compare-and-swap, so that it is whole whoever dies.
  */
 #include "worker/upstream/health.h"
 
 #include "common/log.h"
 #include "common/obj.h"
+#include "common/shm_eject.h"
 #include "worker/upstream/group_parts.h"
 
-#define LEVEL_MAX 31u
-#define FAILS_MAX 1023u
-#define STAMP_BITS 48
 #define SHARE_LEAST 10
-
-struct mark {
-	bool ejected;
-	unsigned level;			/* ejections in a row */
-	unsigned fails;
-	uint64_t stamp;
-};
-
-static struct mark unpack(uint64_t w)
-{
-	return (struct mark){ .ejected = w >> 63 != 0, .level = w >> 58 & LEVEL_MAX, .fails = w >> STAMP_BITS & FAILS_MAX,
-			      .stamp = w & (((uint64_t)1 << STAMP_BITS) - 1) };
-}
-
-static uint64_t pack(struct mark m)
-{
-	return (uint64_t)m.ejected << 63 | (uint64_t)m.level << 58 | (uint64_t)m.fails << STAMP_BITS | m.stamp;
-}
 
 static _Atomic uint64_t *word_of(const struct server *s)
 {
 	return &s->group->all->shm->servers[s->cell].eject;
 }
 
-static uint64_t ejection_ms(const struct conf_upstream *u, unsigned level)
+static uint64_t ejection_ms(const struct group *g, unsigned level)
 {
-	uint64_t first = (uint64_t)u->fail_timeout;
-	uint64_t most = first > HEALTH_EJECT_MAX_MS ? first : HEALTH_EJECT_MAX_MS;
-
-	return level < 20 && first << level < most ? first << level : most;
+	return shm_ejection_ms(g->conf->fail_timeout, level);
 }
 
-/* The checker took it down and found it well again after the ejection began: it knows better. */
-static bool checked_since(const struct conf_upstream *u, uint64_t word, struct mark m)
+static bool ejected_now(const struct server *s, struct shm_eject m, uint64_t now_ms)
 {
-	return health_why_of(word) == HEALTH_WHY_CHECK && m.level > 0 &&
-	       health_since_of(word) + ejection_ms(u, m.level - 1) > m.stamp;
-}
-
-static bool ejected_now(const struct server *s, struct mark m, uint64_t now_ms)
-{
-	return m.ejected && now_ms < m.stamp &&
-	       !checked_since(s->group->conf, shm_health_word(s->group->all->shm, s->cell), m);
-}
-
-uint64_t health_ejected_until(const struct conf_upstream *u, uint64_t eject, uint64_t health, uint64_t now_ms,
-			      uint64_t *since_ms)
-{
-	struct mark m = unpack(eject);
-	uint64_t length = m.level > 0 ? ejection_ms(u, m.level - 1) : 0;
-
-	*since_ms = m.stamp > length ? m.stamp - length : 0;
-	return m.ejected && now_ms < m.stamp && !checked_since(u, health, m) ? m.stamp : 0;
+	return shm_ejected(m, shm_health_word(s->group->all->shm, s->cell), s->group->conf->fail_timeout, now_ms);
 }
 
 bool health_ejected(const struct server *s, uint64_t now_ms)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);
-	return ejected_now(s, unpack(atomic_load_explicit(word_of(s), memory_order_seq_cst)), now_ms);
+	uint64_t word = atomic_load_explicit(word_of(s), memory_order_seq_cst);
+
+	return shm_eject_is_set(word) && ejected_now(s, shm_eject(word), now_ms);
 }
 
 static enum health_state state_of(const struct server *s)
@@ -95,6 +52,18 @@ bool health_usable(const struct server *s, uint64_t now_ms, bool *pending)
 	return st == HEALTH_UP && s->addr.family != ADDR_NONE && !health_ejected(s, now_ms);
 }
 
+enum pass_why health_why_not(const struct server *s, uint64_t now_ms)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	if (s->conf->disabled)
+		return PASS_DISABLED;
+	if (s->held)
+		return PASS_HELD;
+	if (state_of(s) == HEALTH_PENDING)
+		return PASS_PENDING;
+	return state_of(s) == HEALTH_UP && health_ejected(s, now_ms) ? PASS_EJECTED : PASS_DOWN;
+}
+
 /* ---- slow start ---- */
 
 unsigned health_share(const struct server *s, uint64_t now_ms)
@@ -104,7 +73,7 @@ unsigned health_share(const struct server *s, uint64_t now_ms)
 	if (length == 0)
 		return 1000;
 	uint64_t word = shm_health_word(s->group->all->shm, s->cell);
-	struct mark m = unpack(atomic_load_explicit(word_of(s), memory_order_relaxed));
+	struct shm_eject m = shm_eject(atomic_load_explicit(word_of(s), memory_order_relaxed));
 	uint64_t since = health_why_of(word) != HEALTH_WHY_NONE ? health_since_of(word) : 0;
 
 	if ((m.ejected || m.fails == 0) && m.stamp > since && m.stamp <= now_ms)
@@ -145,15 +114,15 @@ static unsigned ejections_allowed(const struct group *g, unsigned all)
 static bool eject(struct server *s, uint64_t was, uint64_t now_ms, uint64_t length)
 {
 	struct group *g = s->group;
-	struct mark m = unpack(was);
+	struct shm_eject m = shm_eject(was);
 	unsigned all, ejected;
 
 	count_ejected(g, now_ms, &all, &ejected);
 	if (ejected >= ejections_allowed(g, all))
 		return false;
-	struct mark out = { .ejected = true, .stamp = now_ms + length };
-	out.level = m.level < LEVEL_MAX ? m.level + 1 : LEVEL_MAX;
-	uint64_t word = pack(out);
+	struct shm_eject out = { .ejected = true, .stamp = now_ms + length };
+	out.level = m.level < SHM_EJECT_LEVELS ? m.level + 1 : SHM_EJECT_LEVELS;
+	uint64_t word = shm_eject_word(out);
 	if (!atomic_compare_exchange_strong(word_of(s), &was, word))
 		return false;
 	count_ejected(g, now_ms, &all, &ejected);
@@ -175,28 +144,28 @@ static void say_ejected(const struct server *s, uint64_t length, unsigned fails)
 static void report_bad(struct server *s, uint64_t now_ms)
 {
 	const struct conf_upstream *u = s->group->conf;
-	unsigned most = u->max_fails < FAILS_MAX ? u->max_fails : FAILS_MAX;
+	unsigned most = u->max_fails < SHM_EJECT_FAILS ? u->max_fails : SHM_EJECT_FAILS;
 	uint64_t was = atomic_load_explicit(word_of(s), memory_order_relaxed);
-	struct mark m;
+	struct shm_eject m;
 
 	if (most == 0)
 		return;
 	do {
-		m = unpack(was);
+		m = shm_eject(was);
 		if (ejected_now(s, m, now_ms))
 			return;		/* a late answer to what was sent before */
 		if (m.ejected)
 			break;		/* on trial, and failed */
 		if (m.fails == 0 || now_ms > m.stamp + (uint64_t)u->fail_timeout)
-			m = (struct mark){ .level = m.level, .stamp = now_ms };
+			m = (struct shm_eject){ .level = m.level, .stamp = now_ms };
 		m.fails += m.fails < most;
-	} while (!atomic_compare_exchange_weak(word_of(s), &was, pack(m)));
+	} while (!atomic_compare_exchange_weak(word_of(s), &was, shm_eject_word(m)));
 	if (!m.ejected) {
-		was = pack(m);
+		was = shm_eject_word(m);
 		if (m.fails < most)
 			return;
 	}
-	uint64_t length = ejection_ms(s->group->conf, m.level);
+	uint64_t length = ejection_ms(s->group, m.level);
 	if (!eject(s, was, now_ms, length))
 		return;
 	meter_add(&server_meter(s)->ejections, 1);
@@ -208,11 +177,21 @@ static void report_bad(struct server *s, uint64_t now_ms)
 static void report_good(struct server *s, uint64_t now_ms)
 {
 	uint64_t was = atomic_load_explicit(word_of(s), memory_order_relaxed);
-	struct mark m = unpack(was);
+	struct shm_eject m = shm_eject(was);
 
 	if (!m.ejected || ejected_now(s, m, now_ms))
 		return;
-	atomic_compare_exchange_strong(word_of(s), &was, pack((struct mark){ .stamp = m.stamp }));
+	atomic_compare_exchange_strong(word_of(s), &was, shm_eject_word((struct shm_eject){ .stamp = m.stamp }));
+}
+
+void health_blame(struct server *s, enum reason why)
+{
+	OBJ_CHECK(s, SERVER_MAGIC);
+	struct shm *shm = s->group->all->shm;
+	uint64_t now_s = s->group->all->loop->now_ms / 1000;
+
+	atomic_store_explicit(&shm_use(shm, shm->slot)[s->cell].last_fail, shm_last_fail_word(why, now_s),
+			      memory_order_relaxed);
 }
 
 void health_report(struct server *s, bool good, uint64_t now_ms)

@@ -16,19 +16,18 @@
 
 #include "worker/upstream/group.h"
 
-#define HEALTH_EJECT_MAX_MS 300000
-
 /* Configured on, checked up, not ejected at now_ms. *pending is set when it is only not looked up yet. */
 bool health_usable(const struct server *s, uint64_t now_ms, bool *pending);
+/* Why health_usable() said no. */
+enum pass_why health_why_not(const struct server *s, uint64_t now_ms);
 bool health_ejected(const struct server *s, uint64_t now_ms);
-/* For who only looks: of the two words of a server's cell, when its ejection ends (0: it is not ejected), and when it began. */
-uint64_t health_ejected_until(const struct conf_upstream *u, uint64_t eject, uint64_t health, uint64_t now_ms,
-			      uint64_t *since_ms);
 /* 1..1000: share of its weight that a server in slow start takes; 1000 outside of it. */
 unsigned health_share(const struct server *s, uint64_t now_ms);
 
 /* A try ended well (a whole answer head came), or failed by the server's fault. */
 void health_report(struct server *s, bool good, uint64_t now_ms);
+/* How a try failed by the server's fault, for people to read. */
+void health_blame(struct server *s, enum reason why);
 /* Time to first byte of a good answer, for ewma. */
 void health_latency(struct server *s, uint64_t us, uint64_t now_us);
 

@@ -218,7 +218,7 @@ static struct up *up_connect(struct pool *p, struct server *s, const struct span
 	list_init(&u->node);
 	task_init(&u->later, up_later);
 	u->start_us = p->loop->now_us;
-	if (!conn_init(&u->conn, p->loop, fd, !done, &up_conn_ops, u)) {
+	if (!conn_init(&u->conn, p->loop, fd, !done, &up_conn_ops)) {
 		int e = errno;
 
 		close(fd);

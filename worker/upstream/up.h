@@ -64,6 +64,7 @@ struct up {
 	bool resp_head;			/* the answer's head came */
 	bool resp_done;			/* the answer is whole */
 	bool resp_bytes;		/* any byte of an answer came */
+	bool filled;			/* the last read took all the room there was, or much of it */
 	bool keep;			/* the server lets us use the connection again */
 	bool held;			/* the owner holds a body batch */
 	bool running;			/* inside up_run(), guards recursion */

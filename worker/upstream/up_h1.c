@@ -25,6 +25,7 @@ void up_h1_reset(struct up *u)
 {
 	u->stale = u->req_written = u->req_done = u->resp_head = u->resp_done = u->resp_bytes = false;
 	u->keep = u->held = u->running = u->chunked = u->body_open = u->sent_held = u->write_failed = u->tunnel = false;
+	u->filled = false;
 	u->interims = 0;
 	u->wait_ms = 0;
 	u->serial++;
@@ -159,10 +160,9 @@ static bool input_room(struct up *u)
 {
 	struct buf_pool *p = u->pool->bufs;
 
-	if (u->in == NULL) {
-		u->in = buf_get(p, 0);
-		return u->in != NULL;
-	}
+	/* What filled its buffer to the brim is likely to be long. */
+	if (u->in == NULL || (u->filled && buf_len(u->in) == 0))
+		return buf_for_reading(p, &u->in, u->filled && u->resp_head);
 	if (buf_room(u->in) > 0)
 		return true;
 	if (u->in->start > 0) {
@@ -211,6 +211,7 @@ static bool input_read(struct up *u)
 		input_end(u, rc == IO_EOF);
 		return false;
 	}
+	u->filled = got == buf_room(u->in) || (u->filled && got >= BUF_SIZE);
 	u->in->end += (uint32_t)got;
 	u->resp_bytes = true;
 	up_set_deadline(u);
@@ -367,10 +368,11 @@ void up_h1_run(struct up *u)
 		return;
 	u->running = true;
 	while (run_on(u, serial)) {
-		if (batches++ == UP_RUN_MAX) {
+		if (batches >= UP_RUN_MAX) {
 			loop_defer(u->pool->loop, &u->later);
 			break;
 		}
+		batches += u->in != NULL && u->in->cap == BUF_BIG ? 4 : 1;
 		if (!(u->resp_head ? run_body(u) : run_head(u)) && (!run_on(u, serial) || !input_read(u)))
 			break;
 	}
