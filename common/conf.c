@@ -187,10 +187,45 @@ static void read_objects(struct load *ld)
 		if (s->object != NULL && s->kind == SECT_tls)
 			conf_read_tls(ld, s);
 	}
+	for (s = ld->first; s != NULL && !conf_full(ld); s = s->next) {
+		if (!s->bad && s->kind == SECT_admin)
+			conf_read_admin(ld, s);
+	}
 	/* Last: routes refer to the others. */
 	for (s = ld->first; s != NULL && !conf_full(ld); s = s->next) {
 		if (s->object != NULL && s->kind == SECT_route)
 			conf_read_route(ld, s);
+	}
+}
+
+/* ---- what is counted for metrics ---- */
+static void add_target(struct load *ld, struct conf_route *r, const struct conf_upstream *u)
+{
+	for (unsigned i = 0; i < r->ntargets; i++) {
+		if (r->targets[i].upstream == u)
+			return;
+	}
+	if (ld->conf->nseries + u->nservers > CONF_SERIES_MAX)
+		return;			/* its requests count for the route alone */
+	r->targets[r->ntargets++] = (struct conf_target){ u, ld->conf->nseries };
+	ld->conf->nseries += u->nservers;
+}
+
+/* Only pairs that can meet have a number, so that a thousand servers and a hundred routes need not be a hundred thousand. */
+static void number_series(struct load *ld)
+{
+	struct conf *c = ld->conf;
+
+	c->nseries = 1;
+	for (unsigned i = 0; i < c->nroutes; i++) {
+		struct conf_route *r = c->routes[i];
+
+		r->series = c->nseries++;
+		r->targets = CONF_NEW(ld, struct conf_target, r->nsplit + 1);
+		for (unsigned j = 0; j < r->nsplit; j++)
+			add_target(ld, r, r->split[j].upstream);
+		if (r->fallback != NULL)
+			add_target(ld, r, r->fallback);
 	}
 }
 
@@ -212,6 +247,8 @@ static void load(struct load *ld, const char *file)
 	conf_check(ld);
 	if (ld->msgs->nerrors == 0)
 		conf_reach(ld);
+	if (ld->msgs->nerrors == 0)
+		number_series(ld);
 	text = CONF_NEW(ld, struct conf_text, 1);
 	*text = (struct conf_text){ ld->first, ld->weir.values, ld->general.values };
 	ld->conf->text = text;

@@ -81,6 +81,7 @@ struct conf_bind {
 	struct span text;		/* as written */
 	struct conf_origin at;
 	unsigned id;			/* running number over all binds of the conf: the listener slot group */
+	bool single;			/* of [admin]: one socket, whatever the number of workers */
 };
 enum conf_proxy_protocol { CONF_PROXY_OFF, CONF_PROXY_OPTIONAL, CONF_PROXY_REQUIRED };
 struct conf_listen {
@@ -136,6 +137,7 @@ struct conf_server {
 	bool backup, disabled;
 	unsigned cell;			/* first of its cells in shared memory */
 	unsigned ncells;		/* 1, or CONF_HOST_ADDRS for a host name */
+	unsigned id;			/* running number over all servers of the configuration; contiguous within an upstream */
 };
 
 struct conf_range { uint16_t from, to; };
@@ -214,6 +216,10 @@ struct conf_split {			/* one `upstream` line */
 	const struct conf_upstream *upstream;
 	unsigned weight;
 };
+struct conf_target {			/* an upstream that requests of a route may go to */
+	const struct conf_upstream *upstream;
+	unsigned series;		/* of its first server; the others follow */
+};
 struct conf_rewrite {
 	struct conf_regex *regex;
 	const struct tmpl *to;		/* a ? in it replaces the query */
@@ -266,6 +272,9 @@ struct conf_route {
 	const struct tmpl *split_by;	/* NULL: at random */
 	uint16_t status;		/* respond, redirect */
 	const struct tmpl *text;	/* respond: NULL when no text; redirect: the URL */
+	struct conf_target *targets;	/* of the splits and the fallback, each upstream once, while there are not too many */
+	unsigned ntargets;
+	unsigned series;		/* counts what no server answered; see meter.h */
 
 	/* on the way */
 	bool strip_matched;		/* strip_prefix = yes */
@@ -311,6 +320,17 @@ struct conf_tls {
 	enum conf_verify client_verify;
 };
 
+/* ---- [admin] ---- */
+struct conf_admin {
+	struct conf_bind *binds;	/* single; ids behind those of the listeners */
+	unsigned nbinds;		/* 0: no pages, no process */
+	struct net *allow;
+	unsigned nallow;
+	bool has_allow;			/* an empty list lets nobody in */
+	struct span *hosts;		/* lower case */
+	unsigned nhosts;
+};
+
 /* ---- the whole ---- */
 struct conf {
 	uint32_t magic;
@@ -340,6 +360,8 @@ struct conf {
 		const struct conf_access_log *access_log;
 	} general;
 
+	struct conf_admin admin;
+
 	struct conf_log **logs;
 	unsigned nlogs;
 	struct conf_listen **listens;
@@ -351,6 +373,8 @@ struct conf {
 	unsigned nupstreams;
 	unsigned ncells;		/* server cells in shared memory */
 	unsigned nstaples;		/* slots for answers of OCSP responders there */
+	unsigned nservers;
+	unsigned nseries;		/* pairs of route and server that are counted; 0 is neither */
 	struct conf_tls **tls;
 	unsigned ntls;
 	struct cert *certs;		/* all of them, and all authorities; freed with the conf */

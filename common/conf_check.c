@@ -67,6 +67,11 @@ static void check_listens(struct load *ld)
 		for (unsigned i = 0; i < l->nbinds; i++)
 			check_bind(&t, &l->binds[i]);
 	}
+	for (struct sect *s = ld->first; s != NULL; s = s->next) {
+		t.sect = s;
+		for (unsigned i = 0; s->kind == SECT_admin && i < ld->conf->admin.nbinds; i++)
+			check_bind(&t, &ld->conf->admin.binds[i]);
+	}
 	htab_fini(&t.by_text);
 	if (!any)
 		conf_line_error(ld, ld->files[0], 0, "expected at least one [listen NAME] section, got none");

@@ -79,6 +79,7 @@ void conf_print_sample(FILE *out)
 	sample_section(out, SECT_listen, "[listen http]", "bind = *:80\n");
 	sample_section(out, SECT_route, "[route welcome]", "respond = 200 Welcome to weir.\n");
 	sample_section(out, SECT_upstream, ";[upstream app]", ";server = 127.0.0.1:5000\n");
+	sample_section(out, SECT_admin, ";[admin]", ";bind = 127.0.0.1:9080\n");
 	fputs("\n\n; ---- policy: keys that several sections share by use ----\n"
 	      ";[policy shop]\n;host = shop.example, www.shop.example\n"
 	      "\n\n; ---- defaults: keys for every route, listener or upstream ----\n"
@@ -144,7 +145,7 @@ static void man_option(FILE *out, const struct opt *o)
 
 void conf_print_man(FILE *out)
 {
-	static const enum sect_kind kinds[] = { SECT_weir, SECT_listen, SECT_tls, SECT_route, SECT_upstream };
+	static const enum sect_kind kinds[] = { SECT_weir, SECT_listen, SECT_tls, SECT_route, SECT_upstream, SECT_admin };
 
 	for (unsigned k = 0; k < ARRAY_LEN(kinds); k++) {
 		const struct sect_def *def = sect_def(kinds[k]);

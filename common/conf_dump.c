@@ -185,7 +185,7 @@ static void print_sect(struct dump *d, const struct sect *s)
 
 void conf_dump(const struct conf *c, FILE *out)
 {
-	static const enum sect_kind kinds[] = { SECT_listen, SECT_upstream, SECT_route, SECT_tls };
+	static const enum sect_kind kinds[] = { SECT_listen, SECT_upstream, SECT_route, SECT_tls, SECT_admin };
 	struct dump d = { c, out };
 
 	OBJ_CHECK(c, CONF_MAGIC);

@@ -43,7 +43,7 @@ static bool unix_bind(struct load *ld, const struct entry *e, const struct word 
 	return true;
 }
 
-static bool read_bind(struct load *ld, const struct entry *e, const struct word *w, struct conf_bind *b)
+bool conf_read_bind(struct load *ld, const struct entry *e, const struct word *w, struct conf_bind *b)
 {
 	const char *colon = w->s.n > 0 ? memrchr(w->s.p, ':', w->s.n) : NULL;
 	int64_t port;
@@ -73,7 +73,7 @@ static void read_binds(struct scope *sc, struct conf_listen *l)
 	while ((w = conf_next_word(sc, OPT_listen_bind, &at)) != NULL) {
 		struct conf_bind *b = &l->binds[l->nbinds];
 
-		if (!read_bind(sc->ld, at.v->e, w, b))
+		if (!conf_read_bind(sc->ld, at.v->e, w, b))
 			continue;
 		b->id = sc->ld->conf->nbinds++;
 		l->nbinds++;

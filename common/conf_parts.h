@@ -23,6 +23,7 @@
 #define CONF_UNIX_MAX 107		/* bytes of a socket path */
 #define CONF_NAME_MAX 40
 #define CONF_MEMORY_MAX (512u << 20)	/* of a configuration read in */
+#define CONF_SERIES_MAX (1u << 17)	/* pairs of route and server that are counted: 8 MiB for each process */
 
 /* ---- the table ---- */
 enum opt_type {
@@ -277,6 +278,9 @@ void conf_read_listen(struct load *ld, struct sect *s);
 void conf_read_upstream(struct load *ld, struct sect *s);
 void conf_read_route(struct load *ld, struct sect *s);
 void conf_read_tls(struct load *ld, struct sect *s);
+void conf_read_admin(struct load *ld, struct sect *s);
+/* One `bind` word; false after an error. */
+bool conf_read_bind(struct load *ld, const struct entry *e, const struct word *w, struct conf_bind *b);
 /* The same for a scope of its own, a trial: fills the object only. */
 void conf_fill_listen(struct scope *sc, struct conf_listen *l);
 void conf_fill_upstream(struct scope *sc, struct conf_upstream *u);

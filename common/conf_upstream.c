@@ -152,6 +152,7 @@ static void add_server(struct load *ld, struct conf_upstream *u, const struct en
 		return;
 	}
 	htab_put(names, s->name, s);
+	s->id = ld->conf->nservers++;
 	s->cell = ld->conf->ncells;
 	ld->conf->ncells += s->ncells;
 	u->ncells += s->ncells;

@@ -5,10 +5,10 @@
  *   HEALTH  one cell per server, written by the checker (health, address) alone;
  *           mapped read-only by workers. Behind the cells, a slot for each
  *           certificate whose state clients are shown (OCSP stapling).
- *   ROWS    one page-aligned row per process slot (the workers', then the
- *           checker's), written by that process alone; everybody else reads. The
- *           master zeroes a dead one's row after folding its counters into the
- *           base row.
+ *   ROWS    one page-aligned row per process slot (the workers', the checker's,
+ *           the admin process's), written by that process alone; everybody else
+ *           reads. The master zeroes a dead one's row after folding its counters
+ *           into the base row. Behind them what the master itself tells.
  *   SHARED  words that several update by compare-and-swap: ejection marks,
  *           virtual times of the schedulers, retry budgets. Any value ever stored is valid.
  * No pointers, no locks, no growth. A process killed at any instruction leaves
@@ -23,15 +23,21 @@
 #include <stdint.h>
 
 #include "common/addr.h"
+#include "common/meter.h"
+#include "common/obj.h"
 #include "common/reason.h"
 
 struct conf;
+struct conf_listen;
+struct conf_route;
 struct conf_server;
 struct shm;
 struct conf_upstream;
 
 #define SHM_MAGIC 0x53e3a0d1u
 #define SHM_NOTE 512
+#define SHM_TAKEN 16
+#define SHM_HISTORY 65536		/* of samples that admin processes hand on to each other */
 
 enum stat_id {
 #define STAT(id, name, prose) STAT_##id,
@@ -111,14 +117,31 @@ struct shm_row {
 	_Atomic int32_t pid;
 	uint32_t pad0;
 	_Atomic uint64_t fold;		/* base row only: see shm_reap_row() */
-	char pad1[40];
+	_Atomic uint64_t epoch;		/* base row only: raised whenever a base row was published */
+	_Atomic uint32_t taken[SHM_TAKEN];	/* base rows only: numbers of the generations whose counters are in it */
+	char pad1[24];
 	/* written by the worker */
 	_Atomic uint64_t beat_ms;	/* monotonic, stored each turn of the loop */
 	_Atomic uint64_t turns;
 	_Atomic uint64_t stats[STAT__N];
 	_Atomic uint64_t reasons[REASON__N];
 	char note[SHM_NOTE];		/* crash note, NUL-terminated by the master before use */
-	/* then: struct shm_use[ncells], then uint32 queued[nupstreams]; see shm_use(), shm_queued() */
+	/* then: struct shm_use[ncells], uint32 queued[nupstreams], uint32 open[nlistens]: see shm_use(), shm_queued(),
+	 * shm_open_conns(); then counters: see meter.h */
+};
+
+/* What the master tells, in the memory of each generation. The master is the only writer. */
+struct shm_master {
+	_Atomic uint32_t state;		/* enum master_state as a number: 1 is running, more is an end */
+	_Atomic uint32_t generation;	/* the one in force */
+	_Atomic uint32_t generations;	/* that still have processes */
+	_Atomic int32_t pid;
+	_Atomic uint64_t begun_ms;	/* wall clock */
+	_Atomic uint64_t reloads, reloads_failed;
+	_Atomic uint64_t reloaded_ms, reload_failed_ms;	/* wall clock, of the last ones; 0: never */
+	_Atomic uint64_t upgrades, upgrades_failed;
+	_Atomic uint64_t worker_restarts, other_restarts;	/* deaths that nobody asked for */
+	_Atomic uint64_t lost_conns, lost_requests;	/* of old generations that were ended */
 };
 
 /* ---- also HEALTH: an answer of an OCSP responder for each certificate that has one ---- */
@@ -148,21 +171,24 @@ struct shm_upstream {
 	_Atomic uint64_t spare[5];
 };
 
-/* held:2 | has_weight:1 | unused | weight:16 at 16. 0: as configured. */
+/* held:2 | has_weight:1 | unused | weight:16 at 16 | since_s:32 at 32. 0: as configured. */
 enum shm_held { HELD_NO, HELD_DRAIN, HELD_DOWN };
 struct shm_admin {
 	enum shm_held held;
 	bool has_weight;
 	unsigned weight;
+	uint32_t since_s;		/* that it is held or not; monotonic seconds, 0: not known */
 };
 static inline uint64_t shm_admin_word(struct shm_admin a)
 {
-	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16;
+	return (uint64_t)a.held | (uint64_t)a.has_weight << 2 | (uint64_t)(a.weight & 0xffff) << 16 |
+	       (uint64_t)a.since_s << 32;
 }
 static inline struct shm_admin shm_admin(uint64_t word)
 {
 	return (struct shm_admin){ .held = (word & 3) <= HELD_DOWN ? (enum shm_held)(word & 3) : HELD_NO,
-				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff) };
+				   .has_weight = (word >> 2 & 1) != 0, .weight = (unsigned)(word >> 16 & 0xffff),
+				   .since_s = (uint32_t)(word >> 32) };
 }
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeof(long long) == sizeof(uint64_t),
@@ -172,14 +198,16 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && sizeo
 /* What a process holds of it; not itself in shared memory. */
 struct shm {
 	uint32_t magic;
-	unsigned nslots;		/* rows of processes: the workers' and, last, the checker's */
-	unsigned ncells, nupstreams, nstaples;
+	unsigned nslots;		/* rows of processes: the workers', the checker's, the admin process's if there is one */
+	unsigned nworkers;
+	unsigned ncells, nupstreams, nservers, nroutes, nseries, nlistens, nstaples;
 	unsigned slot;			/* of this process; nslots for the master */
 	size_t row_size, rows_size, health_size, shared_size;
+	size_t meters_at, servers_at, series_at, listens_at, meters_end;	/* in a row; see meter.h */
 	int health_fd[2], rows_fd[2], shared_fd;	/* [0] read-write, [1] read-only; -1 when closed */
 	struct shm_health *health;
 	struct shm_staple *staples;
-	char *rows;			/* row 0 first; behind the last, two copies of the base row of folded counters */
+	char *rows;			/* row 0 first; then two copies of the base row of folded counters; then struct shm_master */
 	struct shm_server *servers;
 	struct shm_upstream *upstreams;
 	/* Workers: rows of older generations that have processes still, and which of their cells are ours; see shm_past.c. */
@@ -187,22 +215,29 @@ struct shm {
 	unsigned npast;
 };
 
+struct shm_size {
+	unsigned nslots, nworkers, ncells, nupstreams, nservers, nroutes, nseries, nlistens, nstaples;
+};
+struct shm_size shm_size_of(const struct conf *c, unsigned nslots);
 /* Makes and maps all segments, zeroed. False with errno. Called by the master, once it is in the background: its mappings are
- * not inherited, a child has none until it became something. nslots: one for each worker and one for the checker. */
-bool shm_init(struct shm *s, unsigned nslots, unsigned ncells, unsigned nupstreams, unsigned nstaples);
+ * not inherited, a child has none until it became something. nslots: one for each process. */
+bool shm_init(struct shm *s, const struct shm_size *size);
 /* The first state of every server cell: up, or waiting to be looked up. Called by the master before it forks. */
 void shm_init_health(struct shm *s, const struct conf *c);
-/* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: the last row,
- * HEALTH and SHARED), closes the descriptors. False with errno: the child must exit. */
+/* In a fresh child: maps so that only what the role may write is writable (worker: own row and SHARED; checker: own row,
+ * HEALTH and SHARED; admin: own row), closes the descriptors. False with errno: the child must exit. */
 bool shm_become_worker(struct shm *s, unsigned slot);
-bool shm_become_checker(struct shm *s);
+bool shm_become_checker(struct shm *s, unsigned slot);
+bool shm_become_admin(struct shm *s, unsigned slot);
+/* The admin process, of an older generation: everything to read. */
+bool shm_become_reader(struct shm *s);
 void shm_fini(struct shm *s);
 /* Of another master's memory: maps it as it is, to read HEALTH and ROWS and to write SHARED. The form is set and the
  * descriptors health_fd[1], rows_fd[1] and shared_fd are there; they are shm_fini()'s to close. False with errno where size or
  * kind do not fit. */
 bool shm_adopt(struct shm *s);
 /* The numbers that sizes and places in it follow from, for another program; SHM_FORM of them, any order but always the same. */
-#define SHM_FORM 4
+#define SHM_FORM 9
 void shm_form(const struct shm *s, unsigned out[SHM_FORM]);
 void shm_set_form(struct shm *s, const unsigned form[SHM_FORM]);
 /* A number for all that the form of the memory depends on: the same in two programs that can read each other's. */
@@ -216,10 +251,35 @@ static inline struct shm_row *shm_own(const struct shm *s)
 }
 struct shm_use *shm_use(const struct shm *s, unsigned slot);		/* array of ncells */
 _Atomic uint32_t *shm_queued(const struct shm *s, unsigned slot);	/* array of nupstreams */
+_Atomic uint32_t *shm_open_conns(const struct shm *s, unsigned slot);	/* array of nlistens */
+struct shm_master *shm_master(const struct shm *s);
 
 /* Master: folds the row's counters into the base row, zeroes what the worker wrote but its note, raises gen, frees the row. The
  * process must be reaped. May be called again at any time, also by a master that took over from one that died within. */
 void shm_reap_row(struct shm *s, unsigned slot);
+
+/* Where the counters of meter.h lie: the same in each row. Worked out once, from the numbers above (meter.c). */
+void shm_set_meters(struct shm *s);
+static inline size_t meter_route_at(const struct shm *s, unsigned route)	/* nroutes: requests without a route */
+{
+	must(route <= s->nroutes);
+	return s->meters_at + route * sizeof(struct meter_hist);
+}
+static inline size_t meter_server_at(const struct shm *s, unsigned server)
+{
+	must(server < s->nservers);
+	return s->servers_at + server * sizeof(struct meter_server);
+}
+static inline size_t meter_series_at(const struct shm *s, unsigned series)
+{
+	must(series < s->nseries);
+	return s->series_at + series * sizeof(struct meter_series);
+}
+static inline size_t meter_listen_at(const struct shm *s, unsigned listen)
+{
+	must(listen < s->nlistens);
+	return s->listens_at + listen * sizeof(uint64_t);
+}
 
 /* Sums over all rows, base row included for counters. */
 uint64_t shm_stat(const struct shm *s, enum stat_id id);
@@ -232,6 +292,24 @@ enum reason shm_last_fail(const struct shm *s, unsigned cell, uint64_t *when_s);
 /* Rows that have a process. */
 unsigned shm_live_rows(const struct shm *s, bool workers_only);
 uint32_t shm_queue_len(const struct shm *s, unsigned upstream);
+uint32_t shm_open_len(const struct shm *s, unsigned listen);
+/* Of the counter that lies there in every row; see meter.h and shm_stat_at(). */
+uint64_t shm_sum(const struct shm *s, size_t at);
+size_t shm_stat_at(enum stat_id id);
+size_t shm_reason_at(enum reason r);
+size_t shm_requests_at(const struct shm *s, unsigned cell);
+size_t shm_fails_at(const struct shm *s, unsigned cell);
+/* Changes whenever what sums are made of was moved from one row, or one generation, to another. */
+struct shm_version {
+	uint64_t epoch, fold;
+};
+struct shm_version shm_version(const struct shm *s);
+static inline bool shm_same_version(struct shm_version a, struct shm_version b)
+{
+	return a.epoch == b.epoch && a.fold == b.fold;
+}
+/* Are the counters of that generation in this base row? */
+bool shm_has_taken(const struct shm *s, unsigned generation);
 
 /* Single-writer updates of the own row: relaxed load and store, no locked instruction. */
 static inline void shm_count(struct shm *s, enum stat_id id, uint64_t n)
@@ -283,10 +361,16 @@ unsigned shm_past_left(struct shm *s, uint64_t now_ms);
 /* First cell of the same server, by names of upstream and server and the address as written; id of the same upstream. -1: none. */
 int shm_find_cell(const struct conf *in, const struct conf_upstream *u, const struct conf_server *s);
 int shm_find_upstream(const struct conf *in, const struct conf_upstream *u);
+int shm_find_listen(const struct conf *in, const struct conf_listen *l);
+const struct conf_route *shm_find_route(const struct conf *in, const struct conf_route *r);
+/* The number of what route r counts for that server; -1: none. */
+int shm_find_series(const struct conf_route *r, const struct conf_upstream *u, const struct conf_server *s);
 /* Health, ejection marks, virtual times, latencies and retry budgets; before the first child of `to` is forked. */
 void shm_carry(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
-/* Adds the counters of `from`, whose rows are all reaped, to the base row of `to`. Once. */
-void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc);
+/* Adds the counters of `from`, generation `number`, whose rows are all reaped, to the base row of `to`. Once; published by one
+ * store, so that who adds up generations counts them once. */
+void shm_carry_counts(struct shm *to, const struct conf *tc, const struct shm *from, const struct conf *fc,
+		      unsigned number);
 
 /* Walks everything read-only and reports the first inconsistency (gauges of dead rows, states out of range); NULL when sound. */
 const char *shm_verify(const struct shm *s);

@@ -27,6 +27,13 @@ static void init_server(struct shm *s, const struct conf_server *c, uint64_t now
 		shm_set_health(&s->health[c->cell + i], i == 0 ? first : HEALTH_UNUSED, HEALTH_WHY_NONE, now_ms);
 }
 
+struct shm_size shm_size_of(const struct conf *c, unsigned nslots)
+{
+	return (struct shm_size){ .nslots = nslots, .nworkers = c->workers, .ncells = c->ncells,
+				  .nupstreams = c->nupstreams, .nservers = c->nservers, .nroutes = c->nroutes, .nseries = c->nseries,
+				  .nlistens = c->nlistens, .nstaples = c->nstaples };
+}
+
 void shm_init_health(struct shm *s, const struct conf *c)
 {
 	OBJ_CHECK(s, SHM_MAGIC);

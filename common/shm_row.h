@@ -13,4 +13,9 @@ uint64_t shm_fold(const struct shm *s);
 struct shm_row *shm_base(const struct shm *s, uint64_t fold);
 bool shm_is_folded(const struct shm *s, uint64_t fold, unsigned slot);
 
+/* The master: the copy that does not count, to be filled and then made the one that does. */
+struct shm_row *shm_spare_base(const struct shm *s, uint64_t fold);
+void shm_add_rows(const struct shm *s, struct shm_row *to, const struct shm_row *from, const struct shm_row *dead);
+void shm_publish_spare(struct shm *s);
+
 #endif

@@ -21,21 +21,40 @@ static uint64_t counter_at(const struct shm_row *row, size_t offset)
 	return atomic_load_explicit(c, memory_order_relaxed);
 }
 
-static uint64_t sum_counter(const struct shm *s, size_t offset)
+struct shm_version shm_version(const struct shm *s)
+{
+	struct shm_version v = { .epoch = atomic_load_explicit(&shm_base(s, 0)->epoch, memory_order_acquire) };
+
+	v.fold = shm_fold(s);
+	return v;
+}
+
+bool shm_has_taken(const struct shm *s, unsigned generation)
+{
+	const struct shm_row *base = shm_base(s, shm_fold(s));
+
+	for (unsigned i = 0; i < SHM_TAKEN; i++) {
+		if (atomic_load_explicit(&base->taken[i], memory_order_relaxed) == generation)
+			return true;
+	}
+	return false;
+}
+
+uint64_t shm_sum(const struct shm *s, size_t offset)
 {
 	uint64_t sum = 0;
 
 	OBJ_CHECK(s, SHM_MAGIC);
 	for (unsigned try = 0; try < TRIES; try++) {
-		uint64_t fold = shm_fold(s);
+		struct shm_version before = shm_version(s);
 
-		sum = counter_at(shm_base(s, fold), offset);
+		sum = counter_at(shm_base(s, before.fold), offset);
 		for (unsigned i = 0; i < s->nslots; i++) {
-			if (!shm_is_folded(s, fold, i))
+			if (!shm_is_folded(s, before.fold, i))
 				sum += counter_at(shm_row(s, i), offset);
 		}
 		atomic_thread_fence(memory_order_acquire);
-		if (shm_fold(s) == fold)
+		if (shm_same_version(shm_version(s), before))
 			break;
 	}
 	return sum;
@@ -54,7 +73,7 @@ unsigned shm_live_rows(const struct shm *s, bool workers_only)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i + workers_only < s->nslots; i++) {
+	for (unsigned i = 0; i < (workers_only ? s->nworkers : s->nslots); i++) {
 		uint32_t state = atomic_load_explicit(&shm_row(s, i)->state, memory_order_relaxed);
 
 		n += state == SLOT_STARTING || state == SLOT_LIVE;
@@ -62,18 +81,26 @@ unsigned shm_live_rows(const struct shm *s, bool workers_only)
 	return n;
 }
 
+size_t shm_stat_at(enum stat_id id)
+{
+	must(id < STAT__N);
+	return offsetof(struct shm_row, stats) + id * sizeof(uint64_t);
+}
+
 uint64_t shm_stat(const struct shm *s, enum stat_id id)
 {
-	size_t offset = offsetof(struct shm_row, stats) + id * sizeof(uint64_t);
+	return stat_is_gauge(id) ? sum_gauge(s, shm_stat_at(id)) : shm_sum(s, shm_stat_at(id));
+}
 
-	must(id < STAT__N);
-	return stat_is_gauge(id) ? sum_gauge(s, offset) : sum_counter(s, offset);
+size_t shm_reason_at(enum reason r)
+{
+	must(r < REASON__N);
+	return offsetof(struct shm_row, reasons) + r * sizeof(uint64_t);
 }
 
 uint64_t shm_reason(const struct shm *s, enum reason r)
 {
-	must(r < REASON__N);
-	return sum_counter(s, offsetof(struct shm_row, reasons) + r * sizeof(uint64_t));
+	return shm_sum(s, shm_reason_at(r));
 }
 
 static size_t use_offset(const struct shm *s, unsigned cell)
@@ -82,14 +109,24 @@ static size_t use_offset(const struct shm *s, unsigned cell)
 	return sizeof(struct shm_row) + cell * sizeof(struct shm_use);
 }
 
+size_t shm_requests_at(const struct shm *s, unsigned cell)
+{
+	return use_offset(s, cell) + offsetof(struct shm_use, requests);
+}
+
+size_t shm_fails_at(const struct shm *s, unsigned cell)
+{
+	return use_offset(s, cell) + offsetof(struct shm_use, fails);
+}
+
 uint64_t shm_requests(const struct shm *s, unsigned cell)
 {
-	return sum_counter(s, use_offset(s, cell) + offsetof(struct shm_use, requests));
+	return shm_sum(s, shm_requests_at(s, cell));
 }
 
 uint64_t shm_fails(const struct shm *s, unsigned cell)
 {
-	return sum_counter(s, use_offset(s, cell) + offsetof(struct shm_use, fails));
+	return shm_sum(s, shm_fails_at(s, cell));
 }
 
 /* Rows that nobody lives in read zero, so that no row's state need be asked. */
@@ -131,6 +168,12 @@ uint32_t shm_queue_len(const struct shm *s, unsigned upstream)
 	return sum_words(s, (size_t)((char *)(shm_queued(s, 0) + upstream) - s->rows));
 }
 
+uint32_t shm_open_len(const struct shm *s, unsigned listen)
+{
+	must(listen < s->nlistens);
+	return sum_words(s, (size_t)((char *)(shm_open_conns(s, 0) + listen) - s->rows));
+}
+
 static const char *verify_row(const struct shm *s, unsigned slot)
 {
 	const struct shm_row *row = shm_row(s, slot);
@@ -154,7 +197,8 @@ static const char *verify_row(const struct shm *s, unsigned slot)
 		if (atomic_load(&use[i].active) > bound)
 			return lived_in ? "a server's active count is below zero" : "a free row has active requests";
 	}
-	for (unsigned i = 0; i < s->nupstreams; i++) {
+	/* The open connections of each listener lie behind. */
+	for (unsigned i = 0; i < s->nupstreams + s->nlistens; i++) {
 		if (atomic_load(&queued[i]) > bound)
 			return lived_in ? "a queue length is below zero" : "a free row has a queue";
 	}

@@ -36,6 +36,16 @@ _Noreturn __attribute__((format(printf, 1, 2))) static void give_up(const char *
 	_exit(CHILD_EXIT_SETUP);
 }
 
+/* Zeroed; never 0 bytes. */
+static void *some(size_t n, size_t size)
+{
+	void *p = calloc(n > 0 ? n : 1, size);
+
+	if (p == NULL)
+		give_up("Out of memory while starting");
+	return p;
+}
+
 /* ---- descriptors ---- */
 
 struct keep {
@@ -98,6 +108,7 @@ static void close_foreign(const struct child *c, const struct process *p)
 	keep_fd(&k, panic[0]);
 	keep_fd(&k, panic[1]);
 	keep_fd(&k, w->priv.jail_fd);
+	keep_fd(&k, p->history_fd);
 	for (unsigned i = 0; i < conf->nlogs; i++)
 		keep_fd(&k, conf->logs[i]->fd);
 	for (unsigned i = 0; i < w->nchildren; i++)
@@ -132,9 +143,7 @@ static void take_listens(struct master *m, const struct child *c, struct process
 
 	for (unsigned i = 0; i < m->slots.n; i++)
 		most += m->slots.groups[i]->n / conf->workers + 1;
-	struct process_listen *v = calloc(most, sizeof(*v));
-	if (v == NULL)
-		give_up("Out of memory while taking listening sockets");
+	struct process_listen *v = some(most, sizeof(*v));
 	for (unsigned i = 0; i < conf->nlistens; i++) {
 		for (unsigned j = 0; j < conf->listens[i]->nbinds; j++) {
 			const struct conf_bind *b = &conf->listens[i]->binds[j];
@@ -145,6 +154,41 @@ static void take_listens(struct master *m, const struct child *c, struct process
 		}
 	}
 	p->listens = v;
+}
+
+/* ---- the admin process ---- */
+
+static void take_admin_listens(struct master *m, const struct conf_admin *a, struct process *p)
+{
+	struct process_listen *v = some(a->nbinds, sizeof(*v));
+
+	for (unsigned i = 0; i < a->nbinds; i++) {
+		const struct slot_group *g = slots_find(&m->slots, &a->binds[i]);
+
+		if (g != NULL && g->n > 0)
+			v[p->nlistens++] = (struct process_listen){ .bind = a->binds[i].id, .fd = g->fds[0] };
+	}
+	p->listens = v;
+}
+
+/* Counters of generations before its own: as long as they live they are counted there. */
+static void take_elders(struct master *m, const struct child *c, struct process *p)
+{
+	unsigned n = 0;
+
+	for (const struct crew *w = m->crews; w != NULL; w = w->next)
+		n++;
+	p->past = some(n, sizeof(*p->past));
+	for (const struct crew *w = m->crews; w != NULL; w = w->next) {
+		struct process_past *past = &p->past[p->npast];
+
+		if (w->number >= c->crew->number || w->failed || w->shm.magic != SHM_MAGIC)
+			continue;
+		*past = (struct process_past){ .generation = w->number, .conf = w->conf, .shm = w->shm };
+		if (!shm_become_reader(&past->shm))
+			give_up("Cannot map shared memory: %s", strerror(errno));
+		p->npast++;
+	}
 }
 
 /* ---- older generations ---- */
@@ -204,18 +248,20 @@ static void name_process(const struct child *c, char *title, size_t size)
 
 void become_child(struct master *m, struct child *c, int control)
 {
-	const bool worker = c->role == PROCESS_WORKER;
+	const bool worker = c->role == PROCESS_WORKER, admin = c->role == PROCESS_ADMIN;
 	const struct conf *conf = c->crew->conf;
 	struct process p = {
 		.magic = PROCESS_MAGIC, .role = c->role, .conf = conf, .tickets = &m->tickets, .shm = c->crew->shm,
-		.records = c->crew->records, .slot = c->slot,
+		.records = c->crew->records, .slot = c->slot, .generation = c->crew->number,
+		.history_fd = admin ? m->history_fd : -1,
 		.control = control, .wake_fds = c->crew->wake_fds, .nwake = c->crew->nchildren, .wait = !c->told,
 	};
 	char title[64];
 
 	log_tee(NULL);
 	name_process(c, title, sizeof(title));
-	if (!(worker ? shm_become_worker(&p.shm, c->slot) : shm_become_checker(&p.shm)))
+	if (!(worker ? shm_become_worker(&p.shm, c->slot) : admin ? shm_become_admin(&p.shm, c->slot)
+	      : shm_become_checker(&p.shm, c->slot)))
 		give_up("Cannot map shared memory: %s", strerror(errno));
 	if (p.records.magic == RECORDS_MAGIC && !worker)
 		records_forget(&p.records);
@@ -226,6 +272,10 @@ void become_child(struct master *m, struct child *c, int control)
 	if (worker) {
 		take_past(m, c, &p);
 		take_listens(m, c, &p);
+	}
+	if (admin) {
+		take_admin_listens(m, &conf->admin, &p);
+		take_elders(m, c, &p);
 	}
 	if (c->crew != m->crew)
 		logs_use(conf);
@@ -240,5 +290,7 @@ void become_child(struct master *m, struct child *c, int control)
 	priv_drop(&c->crew->priv, conf, c->role);
 	if (worker)
 		worker_main(&p);
+	if (admin)
+		admin_main(&p);
 	checker_main(&p);
 }

@@ -68,7 +68,7 @@ bool children_init(struct crew *w)
 {
 	const unsigned workers = w->conf->workers;
 
-	w->nchildren = workers + 1;
+	w->nchildren = crew_slots(w->conf);
 	w->children = calloc(w->nchildren, sizeof(*w->children));
 	w->wake_fds = calloc(w->nchildren, sizeof(*w->wake_fds));
 	if (w->children == NULL || w->wake_fds == NULL)
@@ -77,11 +77,11 @@ bool children_init(struct crew *w)
 		struct child *c = &w->children[i];
 
 		*c = (struct child){ .magic = CHILD_MAGIC, .state = CHILD_DOWN, .crew = w, .slot = i, .control = -1,
-				     .role = i < workers ? PROCESS_WORKER : PROCESS_CHECKER };
+				     .role = i < workers ? PROCESS_WORKER : i == workers ? PROCESS_CHECKER : PROCESS_ADMIN };
 		if (c->role == PROCESS_WORKER)
 			snprintf(c->name, sizeof(c->name), "worker %u", i);
 		else
-			snprintf(c->name, sizeof(c->name), "checker");
+			snprintf(c->name, sizeof(c->name), "%s", c->role == PROCESS_CHECKER ? "checker" : "admin");
 		w->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (w->wake_fds[i] < 0)
 			return false;
@@ -216,6 +216,7 @@ static void plan_restart(struct master *m, struct child *c, int status)
 	bool useful = c->ready_ms != 0 && m->now_ms - c->ready_ms >= USEFUL_MS;
 
 	c->restarts++;
+	*(c->role == PROCESS_WORKER ? &m->worker_restarts : &m->other_restarts) += 1;
 	c->quick_deaths = useful ? 0 : c->quick_deaths + 1;
 	c->due_ms = m->now_ms + child_backoff_ms(c->quick_deaths);
 	if (c->quick_deaths > 1)
@@ -412,7 +413,7 @@ static void set_fence(struct master *m)
 	for (unsigned i = 0; live != NULL && i < w->nchildren; i++)
 		live[i] = w->children[i].state == CHILD_LIVE || w->children[i].state == CHILD_DRAINING;
 	if (live != NULL && w->nchildren > 0)
-		fence_set(&m->slots, live, w->nchildren - 1);
+		fence_set(&m->slots, live, w->conf->workers);
 	free(live);
 }
 
@@ -429,6 +430,9 @@ static bool wants_start(const struct master *m, const struct child *c)
 {
 	const bool again = c->crew == m->crew && !heir_waits(&m->upgrade);
 
+	/* Its successor belongs to the program that takes over. */
+	if (c->role == PROCESS_ADMIN && m->upgrade.state == UPGRADE_TAKING)
+		return false;
 	return c->state == CHILD_DOWN && m->state <= MASTER_RUNNING &&
 	       (c->crew->state == CREW_LIVE || (c->crew->state == CREW_STARTING && (again || c->gen == 0)));
 }

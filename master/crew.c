@@ -51,6 +51,11 @@ struct crew *crew_new(struct master *m, struct conf *conf)
 	return w;
 }
 
+unsigned crew_slots(const struct conf *c)
+{
+	return c->workers + 1 + (c->admin.nbinds > 0);
+}
+
 struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder *elder)
 {
 	struct crew *w = crew_new(m, from->conf);
@@ -68,10 +73,10 @@ struct crew *crew_adopt(struct master *m, struct estate_crew *from, struct elder
 bool crew_open(struct crew *w, const struct crew *from)
 {
 	const struct conf *c = w->conf;
+	const struct shm_size size = shm_size_of(c, crew_slots(c));
 
 	OBJ_CHECK(w, CREW_MAGIC);
-	/* One row more than workers: the checker's. */
-	if (!shm_init(&w->shm, c->workers + 1, c->ncells, c->nupstreams, c->nstaples)) {
+	if (!shm_init(&w->shm, &size)) {
 		w->shm.magic = 0;
 		master_complain("cannot make the shared memory: %s", strerror(errno));
 		return false;
@@ -159,7 +164,7 @@ bool crew_accepts(const struct crew *w)
 	for (unsigned i = 0; i < w->nchildren; i++) {
 		const struct child *c = &w->children[i];
 
-		if (c->role == PROCESS_WORKER && c->pid > 0 && !c->away)
+		if (c->role != PROCESS_CHECKER && c->pid > 0 && !c->away)
 			return true;
 	}
 	return false;
@@ -179,6 +184,14 @@ void crews_hurry(struct master *m)
 	for (struct crew *w = m->crews; w != NULL; w = w->next) {
 		for (unsigned i = 0; i < w->nchildren; i++)
 			child_hurry(m, &w->children[i]);
+	}
+}
+
+void crew_drain_admin(struct master *m, struct crew *w)
+{
+	for (unsigned i = 0; i < w->nchildren; i++) {
+		if (w->children[i].role == PROCESS_ADMIN)
+			child_drain(m, &w->children[i], 0, false);
 	}
 }
 
@@ -214,7 +227,7 @@ static void bury(struct master *m, struct crew **at)
 
 	*at = w->next;
 	if (w->shm.magic == SHM_MAGIC && !w->failed) {
-		shm_carry_counts(&m->crew->shm, m->crew->conf, &w->shm, w->conf);
+		shm_carry_counts(&m->crew->shm, m->crew->conf, &w->shm, w->conf, w->number);
 		log_info("Generation %u has ended", w->number);
 	}
 	crew_free(w);
@@ -249,6 +262,38 @@ void crews_tend(struct master *m)
 			bury(m, at);
 		else
 			at = &w->next;
+	}
+}
+
+/* ---- what is told ---- */
+
+static void tell(struct shm_master *to, const struct master *m)
+{
+	const struct reload *r = &m->reload;
+
+	atomic_store(&to->state, (uint32_t)m->state);
+	atomic_store(&to->generation, m->crew->number);
+	atomic_store(&to->generations, crews_old(m) + 1);
+	atomic_store(&to->pid, getpid());
+	atomic_store(&to->begun_ms, m->begun_wall_ms);
+	atomic_store(&to->reloads, r->good);
+	atomic_store(&to->reloads_failed, r->bad);
+	atomic_store(&to->reloaded_ms, r->good_ms);
+	atomic_store(&to->reload_failed_ms, r->bad_ms);
+	atomic_store(&to->upgrades, m->upgrade.good);
+	atomic_store(&to->upgrades_failed, m->upgrade.bad);
+	atomic_store(&to->worker_restarts, m->worker_restarts);
+	atomic_store(&to->other_restarts, m->other_restarts);
+	atomic_store(&to->lost_conns, m->lost_conns);
+	atomic_store(&to->lost_requests, m->lost_requests);
+}
+
+void crews_publish(struct master *m)
+{
+	for (struct crew *w = m->crews; w != NULL; w = w->next) {
+		/* What another master made is that one's to write. */
+		if (w->shm.magic == SHM_MAGIC && w->elder == NULL)
+			tell(shm_master(&w->shm), m);
 	}
 }
 

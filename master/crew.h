@@ -49,7 +49,7 @@ struct crew {
 	struct shm shm;			/* magic 0: none yet */
 	struct records records;		/* the same */
 	struct priv priv;
-	struct child *children;		/* conf->workers workers, then the checker */
+	struct child *children;		/* conf->workers workers, the checker, and the admin process where there are pages */
 	unsigned nchildren;
 	int *wake_fds;			/* one event counter per child */
 };
@@ -68,10 +68,11 @@ void crew_free(struct crew *w);
 bool crew_is_ready(const struct crew *w);
 /* One that died before it came to that, or was given up; NULL: none. */
 const struct child *crew_lost_child(const struct crew *w);
-/* Some worker of it may still take a client. */
+/* Some worker of it, or its admin process, may still take a client. */
 bool crew_accepts(const struct crew *w);
 /* Its workers drain; the checker follows when they are gone. */
 void crew_drain(struct master *m, struct crew *w);
+void crew_drain_admin(struct master *m, struct crew *w);
 /* weir stops: those that drain have shutdown_timeout from now, tunnels too. */
 void crews_hurry(struct master *m);
 /* Its processes go now. What an old one loses by that is counted and logged. */
@@ -83,6 +84,11 @@ static inline bool crew_takes_orders(const struct crew *w)
 	return w->records.magic == RECORDS_MAGIC && w->elder == NULL && !w->failed;
 }
 unsigned crews_old(const struct master *m);
+
+/* How many processes a configuration takes. */
+unsigned crew_slots(const struct conf *c);
+/* What the master tells the admin processes. */
+void crews_publish(struct master *m);
 
 /* Makes it so: checkers of old crews go with the last worker; crews without processes hand on their counters and are freed. */
 void crews_tend(struct master *m);

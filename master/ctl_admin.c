@@ -19,8 +19,10 @@
 
 #define WEIGHT_MAX 1000
 
-static struct shm_admin changed(struct shm_admin a, enum ctl_verb verb, unsigned weight)
+static struct shm_admin changed(struct shm_admin a, enum ctl_verb verb, unsigned weight, uint64_t now_ms)
 {
+	const enum shm_held was = a.held;
+
 	switch (verb) {
 	case CTL_DRAIN:
 		a.held = HELD_DRAIN;
@@ -35,6 +37,8 @@ static struct shm_admin changed(struct shm_admin a, enum ctl_verb verb, unsigned
 	default:
 		a.held = HELD_NO;
 	}
+	if (a.held != was)
+		a.since_s = (uint32_t)(now_ms / 1000);
 	return a;
 }
 
@@ -50,7 +54,7 @@ static void apply(struct master *m, const struct conf_upstream *u, const struct 
 		for (unsigned k = 0; k < s->ncells; k++) {
 			_Atomic uint64_t *word = &w->shm.servers[(unsigned)cell + k].admin;
 
-			atomic_store(word, shm_admin_word(changed(shm_admin(atomic_load(word)), verb, weight)));
+			atomic_store(word, shm_admin_word(changed(shm_admin(atomic_load(word)), verb, weight, m->now_ms)));
 		}
 		atomic_fetch_add(&w->shm.upstreams[shm_find_upstream(w->conf, u)].admin_gen, 1);
 	}

@@ -237,9 +237,11 @@ static void print_worker(const struct master *m, const struct child *c, FILE *ou
 
 static void print_worker_json(const struct master *m, const struct child *c, FILE *out)
 {
+	const char *role = c->role == PROCESS_WORKER ? "worker" : c->role == PROCESS_CHECKER ? "checker" : "admin";
+
 	fprintf(out, "  {\"name\": \"%s\", \"role\": \"%s\", \"slot\": %u, \"pid\": %d, \"state\": \"%s\", "
 		"\"up_ms\": %" PRIu64 ", \"generation\": %u, \"starts\": %u, \"restarts\": %u, \"silent_ms\": %" PRIu64,
-		c->name, c->role == PROCESS_WORKER ? "worker" : "checker", c->slot, (int)c->pid, child_state_name(c->state),
+		c->name, role, c->slot, (int)c->pid, child_state_name(c->state),
 		c->pid != 0 ? since(m, c->born_ms) : 0, c->crew->number, c->gen, c->restarts, silent_ms(m, c));
 	for (unsigned i = 0; i < STAT__N; i++)
 		fprintf(out, ", \"%s\": %" PRIu64, stat_name((enum stat_id)i), row_stat(c, (enum stat_id)i));

@@ -61,6 +61,11 @@ static void put_master(struct out *o, const struct master *m)
 	fprintf(o->f, "weir %d %" PRIx64 "\n", ESTATE_VERSION, shm_layout());
 	fprintf(o->f, "counts %u %u %u %u %u %" PRIu64 " %" PRIu64 "\n", m->last_crew, m->reload.good, m->reload.bad,
 		m->upgrade.good, m->upgrade.bad, m->lost_conns, m->lost_requests);
+	fprintf(o->f, "past %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", m->worker_restarts, m->other_restarts,
+		m->reload.good_ms, m->reload.bad_ms);
+	fputs("history", o->f);
+	put_fd(o, m->history_fd);
+	fputc('\n', o->f);
 	put_line(o, "program", m->given->program);
 	put_line(o, "conf", m->conf_file[0] == '/' ? m->conf_file : c->path);
 	put_line(o, "user", c->user);
@@ -98,16 +103,20 @@ static void put_names(struct out *o, const struct conf *c)
 		put_text(o, u->name);
 		fputc('\n', o->f);
 		for (unsigned k = 0; k < u->nservers; k++) {
-			fprintf(o->f, "server %u %u", u->servers[k].cell, u->servers[k].ncells);
+			fprintf(o->f, "server %u %u %u", u->servers[k].id, u->servers[k].cell, u->servers[k].ncells);
 			put_text(o, u->servers[k].name);
 			put_text(o, u->servers[k].text);
 			fputc('\n', o->f);
 		}
 	}
 	for (unsigned i = 0; i < c->nroutes; i++) {
-		fputs("route", o->f);
-		put_text(o, c->routes[i]->name);
+		const struct conf_route *r = c->routes[i];
+
+		fprintf(o->f, "route %u %u", r->series, r->ntargets);
+		put_text(o, r->name);
 		fputc('\n', o->f);
+		for (unsigned k = 0; k < r->ntargets; k++)
+			fprintf(o->f, "target %u %u\n", r->targets[k].upstream->id, r->targets[k].series);
 	}
 	for (unsigned i = 0; i < c->nlistens; i++) {
 		fputs("listener", o->f);

@@ -57,6 +57,8 @@ struct estate {
 	int control_fd, control_lock_fd, pid_lock_fd;	/* -1: none */
 	unsigned last_crew, good, bad_reloads, upgrades, bad_upgrades;
 	uint64_t lost_conns, lost_requests;
+	uint64_t worker_restarts, other_restarts, good_ms, bad_ms;
+	int history_fd;
 	struct ticket_keys tickets;
 	bool has_tickets;
 	struct slots slots;

@@ -32,7 +32,8 @@ struct in {
 	const char *p, *end;
 	struct estate_crew *crew;	/* that names belong to */
 	struct conf_upstream *upstream;
-	unsigned nservers, nroutes, nlistens;	/* of them, as announced */
+	struct conf_route *route;
+	unsigned nservers, nroutes, nlistens, ntargets;	/* of them, as announced */
 	bool ended;
 };
 
@@ -140,6 +141,15 @@ static bool on_counts(struct in *in)
 	       take_number(in, UINT64_MAX, &e->lost_conns) && take_number(in, UINT64_MAX, &e->lost_requests);
 }
 
+static bool on_past(struct in *in)
+{
+	struct estate *e = in->e;
+
+	return take_number(in, UINT64_MAX, &e->worker_restarts) && take_number(in, UINT64_MAX, &e->other_restarts) &&
+	       take_number(in, UINT64_MAX, &e->good_ms) && take_number(in, UINT64_MAX, &e->bad_ms);
+}
+
+static bool on_history(struct in *in) { return take_fd(in, &in->e->history_fd); }
 static bool on_program(struct in *in) { return take_string(in, &in->e->program); }
 static bool on_conf(struct in *in) { return take_string(in, &in->e->conf_path); }
 static bool on_user(struct in *in) { return take_string(in, &in->e->user); }
@@ -226,15 +236,17 @@ static bool on_crew(struct in *in)
 	if (!good || !take_fd(in, &s->health_fd[1]) || !take_fd(in, &s->rows_fd[1]) || !take_fd(in, &s->shared_fd))
 		return false;
 	shm_set_form(s, form);
-	if (w->elder > ESTATE_ELDERS || s->nslots == 0 || nupstreams != s->nupstreams)
+	if (w->elder > ESTATE_ELDERS || s->nworkers >= s->nslots || nupstreams != s->nupstreams ||
+	    in->nroutes != s->nroutes || in->nlistens != s->nlistens)
 		return bad(in, "a generation does not fit");
 	struct conf *c = w->conf = arena_zalloc(a, sizeof(*c));
-	*c = (struct conf){ .magic = CONF_MAGIC, .arena = a, .file = "", .path = "", .workers = s->nslots - 1,
-			    .ncells = s->ncells };
+	*c = (struct conf){ .magic = CONF_MAGIC, .arena = a, .file = "", .path = "", .workers = s->nworkers,
+			    .ncells = s->ncells, .nservers = s->nservers, .nseries = s->nseries };
 	c->upstreams = arena_zalloc(a, (nupstreams + 1) * sizeof(struct conf_upstream *));
 	c->routes = arena_zalloc(a, (in->nroutes + 1) * sizeof(struct conf_route *));
 	c->listens = arena_zalloc(a, (in->nlistens + 1) * sizeof(struct conf_listen *));
 	in->upstream = NULL;
+	in->route = NULL;
 	return true;
 }
 
@@ -264,10 +276,11 @@ static bool on_server(struct in *in)
 		return bad(in, "a server too many");
 	struct conf_server *s = &u->servers[u->nservers++];
 	s->magic = CONF_SERVER_MAGIC;
-	if (!take_count(in, &s->cell) || !take_count(in, &s->ncells) || !take_text(in, &s->name) ||
-	    !take_text(in, &s->text))
+	if (!take_count(in, &s->id) || !take_count(in, &s->cell) || !take_count(in, &s->ncells) ||
+	    !take_text(in, &s->name) || !take_text(in, &s->text))
 		return false;
-	return s->cell + s->ncells <= in->crew->shm.ncells || bad(in, "a server is out of range");
+	return (s->cell + s->ncells <= in->crew->shm.ncells && s->id < in->crew->shm.nservers) ||
+	       bad(in, "a server is out of range");
 }
 
 static bool on_route(struct in *in)
@@ -279,8 +292,27 @@ static bool on_route(struct in *in)
 		return bad(in, "a route too many");
 	r->magic = CONF_ROUTE_MAGIC;
 	r->id = c->nroutes;
-	c->routes[c->nroutes++] = r;
-	return take_text(in, &r->name);
+	c->routes[c->nroutes++] = in->route = r;
+	if (!take_count(in, &r->series) || !take_count(in, &in->ntargets) || !take_text(in, &r->name))
+		return false;
+	r->targets = arena_zalloc(&in->e->arena, (in->ntargets + 1) * sizeof(*r->targets));
+	return r->series < in->crew->shm.nseries || bad(in, "a route is out of range");
+}
+
+static bool on_target(struct in *in)
+{
+	struct conf_route *r = in->route;
+	unsigned upstream, series;
+
+	if (r == NULL || r->ntargets == in->ntargets)
+		return bad(in, "a target too many");
+	if (!take_count(in, &upstream) || !take_count(in, &series))
+		return false;
+	const struct conf *c = in->crew->conf;
+	if (upstream >= c->nupstreams || series + c->upstreams[upstream]->nservers > in->crew->shm.nseries)
+		return bad(in, "a target is out of range");
+	r->targets[r->ntargets++] = (struct conf_target){ c->upstreams[upstream], series };
+	return true;
 }
 
 static bool on_records(struct in *in)
@@ -326,8 +358,8 @@ static const struct {
 	{ "user", on_user }, { "group", on_group }, { "pid_file", on_pid_file }, { "control", on_control },
 	{ "control_fd", on_control_fd }, { "stderr", on_stderr }, { "locks", on_locks }, { "tickets", on_tickets },
 	{ "elder", on_elder }, { "listen", on_listen }, { "crew", on_crew }, { "upstream", on_upstream },
-	{ "server", on_server }, { "route", on_route }, { "listener", on_listener }, { "records", on_records },
-	{ "end", on_end },
+	{ "server", on_server }, { "route", on_route }, { "target", on_target }, { "listener", on_listener },
+	{ "records", on_records }, { "past", on_past }, { "history", on_history }, { "end", on_end },
 };
 
 /* A text may hold anything, a line end as well: who takes a line says where it ends. */
@@ -381,7 +413,8 @@ struct estate *estate_read(void)
 	struct estate *e = calloc(1, sizeof(*e));
 	if (e == NULL)
 		log_no_memory(sizeof(*e));
-	*e = (struct estate){ .magic = ESTATE_MAGIC, .err_fd = -1, .control_fd = -1, .control_lock_fd = -1,
+	*e = (struct estate){ .magic = ESTATE_MAGIC, .history_fd = -1, .err_fd = -1, .control_fd = -1,
+			      .control_lock_fd = -1,
 			      .pid_lock_fd = -1 };
 	arena_init(&e->arena, NULL, 0);
 	int fd = atoi(where);

@@ -76,6 +76,11 @@ bool heir_begin(struct master *m, struct estate *e)
 	m->reload.bad = e->bad_reloads;
 	m->lost_conns = e->lost_conns;
 	m->lost_requests = e->lost_requests;
+	m->worker_restarts = e->worker_restarts;
+	m->other_restarts = e->other_restarts;
+	m->reload.good_ms = e->good_ms;
+	m->reload.bad_ms = e->bad_ms;
+	m->history_fd = e->history_fd;
 	m->slots = e->slots;
 	e->slots = (struct slots){ .n = 0 };
 	for (unsigned i = 0; i < e->nelders && n < ESTATE_ELDERS; i++) {

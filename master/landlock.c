@@ -153,16 +153,18 @@ static bool let_ask_ocsp(int set, const struct conf *c)
 	return true;
 }
 
-static bool add_rules(int set, int abi, const struct conf *c, bool checker)
+static bool add_rules(int set, int abi, const struct conf *c, enum process_role role)
 {
+	const bool checker = role == PROCESS_CHECKER;
+
 #ifdef WEIR_SANITIZE
 	if (!let_read(set, "/"))	/* for the names in reports */
 		return false;
 #endif
 	if (checker && !let_resolve(set))
 		return false;
-	if (abi < 4)
-		return true;
+	if (abi < 4 || role == PROCESS_ADMIN)
+		return true;		/* who answers connects to nobody */
 	return let_connect_servers(set, c, checker) && (!checker || (let_ask_names(set, c) && let_ask_ocsp(set, c)));
 }
 
@@ -175,7 +177,7 @@ bool landlock_confine(int abi, const struct conf *c, enum process_role role, con
 	int set = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (set < 0)
 		return false;
-	bool good = add_rules(set, abi, c, role == PROCESS_CHECKER);
+	bool good = add_rules(set, abi, c, role);
 	if (good) {
 		*step = "enforcing Landlock rules";
 		good = syscall(SYS_landlock_restrict_self, set, 0) == 0;

@@ -155,17 +155,6 @@ static bool probe(const struct slots *s, const struct conf_bind *b, bool *shared
 	return false;
 }
 
-bool slots_probe(const struct conf *c)
-{
-	bool good = true, shared;
-
-	for (unsigned i = 0; i < c->nlistens; i++) {
-		for (unsigned j = 0; j < c->listens[i]->nbinds; j++)
-			good = probe(NULL, &c->listens[i]->binds[j], &shared) && good;
-	}
-	return good;
-}
-
 /* ---- groups ---- */
 
 struct slot_group *slots_find(const struct slots *s, const struct conf_bind *b)
@@ -313,6 +302,7 @@ static bool open_bind(struct slots *s, const struct conf_bind *b, bool shared, u
 		const struct addr a = address_of(b);
 
 		g = add_group(s, &a, b->v6only);
+		g->single = g->single || b->single;
 		g->fenceable = !shared && !g->single;
 	}
 	unsigned n = g->single ? 1 : workers;
@@ -324,20 +314,51 @@ static bool open_bind(struct slots *s, const struct conf_bind *b, bool shared, u
 	return g->addr.family == ADDR_UNIX ? open_unix(g, b) : open_tcp(g, b, n);
 }
 
+/* The binds of the i-th listener; of [admin] behind the last one. */
+static const struct conf_bind *binds_of(const struct conf *c, unsigned i, unsigned *n)
+{
+	*n = i < c->nlistens ? c->listens[i]->nbinds : c->admin.nbinds;
+	return i < c->nlistens ? c->listens[i]->binds : c->admin.binds;
+}
+
+/* The admin process accepts from one socket: clients would wait at the others. */
+static bool may_keep(const struct slot_group *g, const struct conf_bind *b)
+{
+	if (g->single || !b->single)
+		return true;
+	master_complain("%s:%u: %.*s cannot move from [listen] to [admin] while weir runs; that takes a restart",
+			b->at.file, b->at.line, SPAN_FMT(b->text));
+	return false;
+}
+
 /* All addresses are asked for before one is opened: ours may overlap each other, and every conflict is told at once. */
 static bool probe_all(const struct slots *s, const struct conf *c, bool *shared)
 {
 	bool good = true;
+	unsigned n;
 
-	for (unsigned i = 0; i < c->nlistens; i++) {
-		for (unsigned j = 0; j < c->listens[i]->nbinds; j++) {
-			const struct conf_bind *b = &c->listens[i]->binds[j];
+	for (unsigned i = 0; i <= c->nlistens; i++) {
+		const struct conf_bind *b = binds_of(c, i, &n);
+
+		for (; n > 0; n--, b++) {
+			const struct slot_group *g = slots_find(s, b);
 
 			must(b->id < c->nbinds);
 			shared[b->id] = false;
-			if (slots_find(s, b) == NULL)
-				good = probe(s, b, &shared[b->id]) && good;
+			good = (g == NULL ? probe(s, b, &shared[b->id]) : may_keep(g, b)) && good;
 		}
+	}
+	return good;
+}
+
+bool slots_probe(const struct conf *c)
+{
+	bool good = true, shared;
+	unsigned n;
+
+	for (unsigned i = 0; i <= c->nlistens; i++) {
+		for (const struct conf_bind *b = binds_of(c, i, &n); n > 0; n--, b++)
+			good = probe(NULL, b, &shared) && good;
 	}
 	return good;
 }
@@ -355,13 +376,13 @@ bool slots_plan(struct slots *s, const struct conf *c)
 {
 	bool *shared = grown(NULL, c->nbinds * sizeof(*shared));
 	bool good = probe_all(s, c, shared);
+	unsigned n;
 
-	for (unsigned i = 0; good && i < c->nlistens; i++) {
-		for (unsigned j = 0; good && j < c->listens[i]->nbinds; j++) {
-			const struct conf_bind *b = &c->listens[i]->binds[j];
+	for (unsigned i = 0; good && i <= c->nlistens; i++) {
+		const struct conf_bind *b = binds_of(c, i, &n);
 
+		for (; good && n > 0; n--, b++)
 			good = open_bind(s, b, shared[b->id], c->workers);
-		}
 	}
 	free(shared);
 	if (!good)
@@ -371,9 +392,11 @@ bool slots_plan(struct slots *s, const struct conf *c)
 
 static bool is_named(const struct slots *s, const struct conf *c, const struct slot_group *g)
 {
-	for (unsigned i = 0; i < c->nlistens; i++) {
-		for (unsigned j = 0; j < c->listens[i]->nbinds; j++) {
-			if (slots_find(s, &c->listens[i]->binds[j]) == g)
+	unsigned n;
+
+	for (unsigned i = 0; i <= c->nlistens; i++) {
+		for (const struct conf_bind *b = binds_of(c, i, &n); n > 0; n--, b++) {
+			if (slots_find(s, b) == g)
 				return true;
 		}
 	}

@@ -22,7 +22,7 @@ struct slot_group {			/* one address */
 	bool v6only;
 	bool fenceable;			/* position in the kernel's group is the slot: see listen.c */
 	bool broken;			/* the kernel refused a fence, and that was said */
-	bool single;			/* one socket for all workers: a UNIX address, or one that was given to us alone */
+	bool single;			/* one socket: of [admin], or for all workers: a UNIX address, or one that was given to us alone */
 	bool lent;			/* another master has it, too, and a UNIX address's file is that one's */
 	bool stale;			/* what is fenced now is not known */
 	bool past;			/* sockets of workers without a master are kept out; see open_shared() */

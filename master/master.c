@@ -335,6 +335,7 @@ static void take_turn(struct master *m, struct polled *p)
 	reload_tend(m);
 	plan_tend(m);
 	crews_tend(m);
+	crews_publish(m);
 	/* Behind it: what another master inherits holds no crew that has ended. */
 	upgrade_tend(m);
 	children_tend(m);
@@ -358,13 +359,14 @@ int master_run(const struct master_given *given)
 	struct conf *c = given->conf;
 	struct master m = {
 		.magic = MASTER_MAGIC, .state = MASTER_STARTING, .given = given, .ready_fd = given->ready_fd,
-		.daemon = given->daemon, .signal_fd = -1,
+		.daemon = given->daemon, .signal_fd = -1, .history_fd = -1,
 		.control_lock = { .fd = -1 }, .pid_lock = { .fd = -1 }, .ctl = { .fd = -1 }, .reload = { .pipe = -1 },
 		.plan = { .pipe = -1 },
 	};
 	int status = EXIT_CANNOT_START;
 
 	m.now_ms = m.begun_ms = m.tick_ms = clock_mono_ms();
+	m.begun_wall_ms = clock_wall_ms();
 	m.ping_every_ms = notify_ping_ms();
 	m.conf_file = m.daemon ? c->path : c->file;
 	title_set("weir: master");

@@ -69,6 +69,9 @@ struct master {
 	struct upgrade upgrade;
 	struct plan plan;
 	uint64_t lost_conns, lost_requests;	/* of old crews that were ended */
+	uint64_t worker_restarts, other_restarts;
+	uint64_t begun_wall_ms;
+	int history_fd;			/* memory that admin processes hand on to each other; -1 */
 	struct ticket_keys tickets;	/* as of the last fork */
 	struct slots slots;
 	int signal_fd;

@@ -282,7 +282,7 @@ void priv_drop(const struct priv *p, const struct conf *c, enum process_role rol
 	const char *step;
 
 	set_limits();
-	if (p->jail && role == PROCESS_WORKER)
+	if (p->jail && role != PROCESS_CHECKER)
 		enter_jail(p->jail_fd);
 	else if (p->jail_fd >= 0)
 		close(p->jail_fd);

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
@@ -51,6 +52,7 @@ static void finish(struct master *m, bool good, const char *text)
 	r->state = RELOAD_NONE;
 	r->done = r->ticket;
 	*(good ? &r->good : &r->bad) += 1;
+	*(good ? &r->good_ms : &r->bad_ms) = clock_wall_ms();
 	ctl_server_reloaded(m, good, text);
 	free(r->text);
 	r->text = NULL;
@@ -316,7 +318,9 @@ static void commit(struct master *m)
 	r->next = NULL;
 	m->crew = w;
 	crew_set_state(m, w, CREW_LIVE);
-	/* First the new ones begin, by children_tend() in this very turn; then the old ones stop. */
+	/* First the new ones begin, by children_tend() in this very turn; then the old ones stop. Admin processes the other way
+	 * round: the new one knows the counters of both, and who asks meanwhile waits. */
+	crew_drain_admin(m, old);
 	children_tend(m);
 	crew_drain(m, old);
 	slots_firm(&m->slots, w->conf);
@@ -328,7 +332,7 @@ static void commit(struct master *m)
 	r->state = RELOAD_HANDING;
 }
 
-/* Some worker of the last generation may still take a client. */
+/* Some process of the last generation may still take a client. */
 static bool last_accepts(const struct master *m)
 {
 	for (const struct crew *w = m->crews; w != NULL; w = w->next) {

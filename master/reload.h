@@ -44,6 +44,7 @@ struct reload {
 	struct crew *next;		/* being made */
 	unsigned last;			/* RELOAD_HANDING: number of the crew that it took over from */
 	unsigned good, bad;		/* how many there were */
+	uint64_t good_ms, bad_ms;	/* wall clock, of the last */
 };
 
 /* Asks for a reload; the ticket. */

@@ -5,7 +5,7 @@
  * begins. Whatever is not listed kills the process; opening files is refused
  * with EACCES instead, since libraries try that and go on without. No fork, no
  * exec, no executable memory (PCRE2 runs without JIT for this), no sockets but
- * of the internet and UNIX families, no signal to anybody else.
+ * of the internet and UNIX families and none for the admin process, no signal to anybody else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +24,12 @@
 #include "master/priv.h"
 
 #define TO_WRITE (O_ACCMODE | O_CREAT | O_TRUNC)
-#define BOTH 3u
 #define WORKER (1u << PROCESS_WORKER)
 #define CHECKER (1u << PROCESS_CHECKER)
+#define ADMIN (1u << PROCESS_ADMIN)
+#define ALL (WORKER | CHECKER | ADMIN)
+#define DIALS (WORKER | CHECKER)
+#define SERVES (WORKER | ADMIN)
 
 struct rule {
 	int call;
@@ -41,9 +44,10 @@ struct rule {
 #define CMP_BITS(arg, mask, value) { (arg), SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value) }
 #define NONE { 0, SCMP_CMP_EQ, 0, 0 }
 
-#define CALL(name) RULE(BOTH, name, SCMP_ACT_ALLOW, 0, NONE)
+#define CALL(name) RULE(ALL, name, SCMP_ACT_ALLOW, 0, NONE)
 #define CALL_OF(role, name) RULE(role, name, SCMP_ACT_ALLOW, 0, NONE)
-#define CALL_EQ(name, arg, value) RULE(BOTH, name, SCMP_ACT_ALLOW, 1, CMP(arg, SCMP_CMP_EQ, value))
+#define SOCKET(family) RULE(DIALS, socket, SCMP_ACT_ALLOW, 1, CMP(0, SCMP_CMP_EQ, family))
+#define CALL_EQ(name, arg, value) RULE(ALL, name, SCMP_ACT_ALLOW, 1, CMP(arg, SCMP_CMP_EQ, value))
 /* When the bits of `mask` in the argument read `value`. */
 #define CALL_BITS(role, name, arg, mask, value) RULE(role, name, SCMP_ACT_ALLOW, 1, CMP_BITS(arg, mask, value))
 #define REFUSE(role, name, error) RULE(role, name, SCMP_ACT_ERRNO(error), 0, NONE)
@@ -65,17 +69,17 @@ static const struct rule rules[] = {
 	CALL(close), CALL(lseek), CALL(fsync), CALL(fdatasync), CALL(ftruncate),
 	CALL(recvfrom), CALL(recvmsg), CALL(sendto), CALL(sendmsg), CALL(recvmmsg), CALL(sendmmsg),
 	/* sockets: no bind, no listen. Families as the kernel numbers them. */
-	CALL_EQ(socket, 0, AF_INET), CALL_EQ(socket, 0, AF_INET6), CALL_EQ(socket, 0, AF_UNIX),
-	CALL(connect), CALL_OF(WORKER, accept4), CALL(getsockopt), CALL(setsockopt), CALL(getsockname),
+	SOCKET(AF_INET), SOCKET(AF_INET6), SOCKET(AF_UNIX),
+	CALL_OF(DIALS, connect), CALL_OF(SERVES, accept4), CALL(getsockopt), CALL(setsockopt), CALL(getsockname),
 	CALL(getpeername), CALL(shutdown),
 	/* descriptors */
 	CALL_EQ(fcntl, 1, F_GETFL), CALL_EQ(fcntl, 1, F_SETFL), CALL_EQ(fcntl, 1, F_GETFD), CALL_EQ(fcntl, 1, F_SETFD),
 	CALL_EQ(fcntl, 1, F_DUPFD_CLOEXEC), CALL_EQ(fcntl, 1, F_SETPIPE_SZ), CALL_EQ(fcntl, 1, F_GETPIPE_SZ),
-	CALL(dup), CALL(dup2), CALL(dup3), CALL(fstat), CALL_BITS(BOTH, newfstatat, 3, AT_EMPTY_PATH, AT_EMPTY_PATH),
+	CALL(dup), CALL(dup2), CALL(dup3), CALL(fstat), CALL_BITS(ALL, newfstatat, 3, AT_EMPTY_PATH, AT_EMPTY_PATH),
 	CALL_EQ(ioctl, 1, FIONBIO), CALL_EQ(ioctl, 1, FIONREAD), CALL_EQ(ioctl, 1, SIOCOUTQ), CALL_EQ(ioctl, 1, TCGETS),
 	/* memory, never executable */
 	CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise),
-	CALL_BITS(BOTH, mmap, 2, PROT_EXEC, 0), CALL_BITS(BOTH, mprotect, 2, PROT_EXEC, 0),
+	CALL_BITS(ALL, mmap, 2, PROT_EXEC, 0), CALL_BITS(ALL, mprotect, 2, PROT_EXEC, 0),
 	/* time, and a processor to spend it on */
 	CALL(clock_gettime), CALL(clock_getres), CALL(gettimeofday), CALL(time), CALL(nanosleep), CALL(clock_nanosleep),
 	CALL(restart_syscall), CALL(sched_yield), CALL(sched_getaffinity), CALL(getcpu), CALL(futex), CALL(rseq),
@@ -97,17 +101,17 @@ static const struct rule rules[] = {
 /* Refused with an error, where else they would kill: libraries try these and go on without. No two rules of one call and role
  * may overlap, here and above: the wider one would win. */
 static const struct rule refusals[] = {
-	REFUSE(WORKER, open, EACCES), REFUSE(WORKER, openat, EACCES), NOT_TO_READ(open, 1), NOT_TO_READ(openat, 2),
-	REFUSE(BOTH, openat2, EACCES), REFUSE(BOTH, creat, EACCES), REFUSE(BOTH, readlink, EACCES),
-	REFUSE(BOTH, readlinkat, EACCES), REFUSE(BOTH, getcwd, EACCES),
-	REFUSE(WORKER, stat, EACCES), REFUSE(WORKER, lstat, EACCES), REFUSE(WORKER, statx, EACCES),
-	REFUSE_BITS(WORKER, newfstatat, EACCES, 3, AT_EMPTY_PATH, 0),
-	REFUSE(WORKER, access, EACCES), REFUSE(WORKER, faccessat, EACCES), REFUSE(WORKER, faccessat2, EACCES),
+	REFUSE(SERVES, open, EACCES), REFUSE(SERVES, openat, EACCES), NOT_TO_READ(open, 1), NOT_TO_READ(openat, 2),
+	REFUSE(ALL, openat2, EACCES), REFUSE(ALL, creat, EACCES), REFUSE(ALL, readlink, EACCES),
+	REFUSE(ALL, readlinkat, EACCES), REFUSE(ALL, getcwd, EACCES),
+	REFUSE(SERVES, stat, EACCES), REFUSE(SERVES, lstat, EACCES), REFUSE(SERVES, statx, EACCES),
+	REFUSE_BITS(SERVES, newfstatat, EACCES, 3, AT_EMPTY_PATH, 0),
+	REFUSE(SERVES, access, EACCES), REFUSE(SERVES, faccessat, EACCES), REFUSE(SERVES, faccessat2, EACCES),
 	/* The C library goes on with clone, which kills. */
-	REFUSE(BOTH, clone3, ENOSYS), REFUSE(BOTH, membarrier, ENOSYS), REFUSE(BOTH, sched_setaffinity, EPERM),
-	REFUSE_IF(BOTH, prctl, EPERM, 0, SCMP_CMP_NE, PR_SET_NAME), REFUSE_IF(BOTH, prlimit64, EPERM, 2, SCMP_CMP_NE, 0),
-	REFUSE_IF(BOTH, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_PACKET),
-	REFUSE_IF(BOTH, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_NETLINK),
+	REFUSE(ALL, clone3, ENOSYS), REFUSE(ALL, membarrier, ENOSYS), REFUSE(ALL, sched_setaffinity, EPERM),
+	REFUSE_IF(ALL, prctl, EPERM, 0, SCMP_CMP_NE, PR_SET_NAME), REFUSE_IF(ALL, prlimit64, EPERM, 2, SCMP_CMP_NE, 0),
+	REFUSE_IF(ALL, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_PACKET),
+	REFUSE_IF(ALL, socket, EAFNOSUPPORT, 0, SCMP_CMP_EQ, AF_NETLINK),
 };
 #endif
 
@@ -117,9 +121,9 @@ static const struct rule sanitizer_rules[] = {
 	CALL(open), CALL(openat), CALL(readlink), CALL(readlinkat), CALL(stat), CALL(access), CALL(getcwd), CALL(prctl),
 	CALL(newfstatat), CALL(getdents64), CALL(mincore), CALL(pipe), CALL(lstat), CALL(statx), CALL(prlimit64),
 	CALL(membarrier), CALL(sched_setaffinity),
-	REFUSE(BOTH, clone, EPERM), REFUSE(BOTH, clone3, ENOSYS), REFUSE(BOTH, fork, EPERM), REFUSE(BOTH, vfork, EPERM),
-	REFUSE(BOTH, execve, EPERM), REFUSE(BOTH, ptrace, EPERM), REFUSE(BOTH, kill, EPERM), REFUSE(BOTH, wait4, ECHILD),
-	REFUSE(BOTH, personality, EPERM), REFUSE(BOTH, setrlimit, EPERM),
+	REFUSE(ALL, clone, EPERM), REFUSE(ALL, clone3, ENOSYS), REFUSE(ALL, fork, EPERM), REFUSE(ALL, vfork, EPERM),
+	REFUSE(ALL, execve, EPERM), REFUSE(ALL, ptrace, EPERM), REFUSE(ALL, kill, EPERM), REFUSE(ALL, wait4, ECHILD),
+	REFUSE(ALL, personality, EPERM), REFUSE(ALL, setrlimit, EPERM),
 };
 #endif
 

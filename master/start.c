@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "common/obj.h"
 #include "common/panic.h"
+#include "common/shm_seg.h"
 #include "master/crew.h"
 #include "master/logs.h"
 #include "master/master.h"
@@ -136,6 +137,9 @@ bool start_open(struct master *m)
 		return false;
 	if (!heir)
 		slots_firm(&m->slots, w->conf);
+	/* Without it charts begin anew with each generation; no more than that. */
+	if (m->history_fd < 0)
+		m->history_fd = shm_seg_make("weir-history", SHM_HISTORY);
 	/* Behind our own in the list is the one that we replace. */
 	if (!crew_open(w, heir ? w->next : NULL))
 		return false;
@@ -183,6 +187,9 @@ void start_close(struct master *m)
 {
 	slots_fini(&m->slots);
 	ctl_server_stop(m);
+	if (m->history_fd >= 0)
+		close(m->history_fd);
+	m->history_fd = -1;
 	lock_drop(&m->pid_lock);
 	lock_drop(&m->control_lock);
 	log_tee(NULL);

@@ -320,6 +320,15 @@ static void on_handed(struct master *m, const struct ipc_msg *msg)
 	}
 }
 
+/* The pages first: from the moment the new workers begin, the new admin process alone knows all counters. */
+static void let_take(struct master *m)
+{
+	if (!ipc_send(m->upgrade.channel, IPC_HEIR_GO, 0, 0, -1))
+		return;
+	crew_drain_admin(m, m->crew);
+	set_state(m, UPGRADE_TAKING, UPGRADE_TAKE_MS);
+}
+
 static void on_message(struct master *m, const struct ipc_msg *msg)
 {
 	struct upgrade *u = &m->upgrade;
@@ -328,9 +337,8 @@ static void on_message(struct master *m, const struct ipc_msg *msg)
 		on_handed(m, msg);
 	else if (u->state == UPGRADE_STARTING && msg->kind == IPC_HEIR_HELLO)
 		set_state(m, UPGRADE_OPENING, UPGRADE_READY_MS);
-	else if (u->state == UPGRADE_OPENING && msg->kind == IPC_HEIR_READY &&
-		 ipc_send(u->channel, IPC_HEIR_GO, 0, 0, -1))
-		set_state(m, UPGRADE_TAKING, UPGRADE_TAKE_MS);
+	else if (u->state == UPGRADE_OPENING && msg->kind == IPC_HEIR_READY)
+		let_take(m);
 	else if (u->state == UPGRADE_TAKING && msg->kind == IPC_HEIR_SERVING)
 		hand_over(m);
 }

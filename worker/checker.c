@@ -85,7 +85,7 @@ static void take_log(struct checker *c, uint64_t id, int fd)
 /* Nobody clears the row of a dead one any more, but it does not beat. */
 static bool has_workers(const struct checker *c)
 {
-	for (unsigned i = 0; i + 1 < c->shm->nslots; i++) {
+	for (unsigned i = 0; i < c->conf->workers; i++) {
 		uint64_t beat = atomic_load_explicit(&shm_row(c->shm, i)->beat_ms, memory_order_relaxed);
 
 		if (beat + ORPHAN_SILENCE_MS > c->loop.now_ms)

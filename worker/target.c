@@ -107,8 +107,12 @@ static void count(_Atomic uint32_t *c)
 
 static void note(struct target *t, const struct probe_result *r)
 {
-	struct shm_health *h = &t->checker->shm->health[t->cell];
+	struct shm *shm = t->checker->shm;
+	struct shm_health *h = &shm->health[t->cell];
+	struct meter_server *m = meter_in(shm_own(shm), meter_server_at(shm, t->server->id));
 
+	meter_add(&m->checks, 1);
+	meter_add(&m->check_fails, r->rc != PROBE_GOOD);
 	atomic_store_explicit(&h->last_ms, r->ms, memory_order_relaxed);
 	count(&h->checks);
 	if (r->rc == PROBE_GOOD)

@@ -10,6 +10,7 @@
 
 _Noreturn void worker_main(struct process *p);
 _Noreturn void checker_main(struct process *p);
+_Noreturn void admin_main(struct process *p);
 
 /* weir -e: prints what a request would meet, with the matcher the workers run. `request` is "GET http://host/path", headers are
  * "Name: value". Returns the exit status: 0 a route takes it, 1 none does, 2 the request is no request. */

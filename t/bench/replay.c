@@ -237,7 +237,8 @@ int main(int argc, char **argv)
 	p.nlistens = 1;
 	p.wake_fds = wake;
 	p.nwake = 2;
-	if (!shm_init(&p.shm, c->workers + 1, c->ncells, c->nupstreams, c->nstaples))
+	const struct shm_size size = shm_size_of(c, c->workers + 1);
+	if (!shm_init(&p.shm, &size))
 		die("shm");
 	shm_init_health(&p.shm, c);
 	atomic_store(&shm_row(&p.shm, 0)->state, SLOT_LIVE);

@@ -186,7 +186,8 @@ static void bed_open(void)
 		return;
 	log_set_level(LOG_LV_ERROR);
 	c = conf_of_text();
-	must(shm_init(&bed.shm, 2, c->ncells, c->nupstreams, c->nstaples) && loop_init(&bed.loop, &bed));
+	const struct shm_size size = shm_size_of(c, 2);
+	must(shm_init(&bed.shm, &size) && loop_init(&bed.loop, &bed));
 	*e = (struct env){ .magic = ENV_MAGIC, .conf = c, .shm = &bed.shm, .loop = &bed.loop, .max_conns = 9, .random = 1 };
 	buf_pool_init(&e->bufs, 16);
 	slab_init(&e->exchanges, "exchange", sizeof(struct exchange));

@@ -26,7 +26,7 @@ TAB = 4
 
 # Own folder or a lower tier, nothing else. Folders of one tier do not see each other.
 TIER = {'common': 0, 'worker/io': 1, 'worker/http': 2, 'worker/upstream': 3, 'worker/store': 3, 'worker/exchange': 4,
-        'worker/filter': 5, 'worker/handler': 5, 'worker/downstream': 5, 'worker': 6}
+        'worker/filter': 5, 'worker/handler': 5, 'worker/downstream': 5, 'worker/admin': 5, 'worker': 6}
 # All that master/ may know of worker/: the entry points of its children.
 MASTER_SEES = ('worker/worker.h',)
 

@@ -11,7 +11,7 @@ import sys
 
 MAINS = ('master/main.c', 'master/ctl_tool.c')
 TIERS = ('common', 'worker/io', 'worker/http', 'worker/upstream', 'worker/store', 'worker/exchange', 'worker/filter',
-         'worker/handler', 'worker/downstream', 'worker', 'master')
+         'worker/handler', 'worker/downstream', 'worker/admin', 'worker', 'master')
 
 
 def tier(path):

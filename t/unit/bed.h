@@ -69,12 +69,14 @@ static inline void bed_shm(struct bed *b)
 		struct conf_server *s = &b->servers[i];
 
 		s->ncells = s->addr.family == ADDR_NONE ? CONF_HOST_ADDRS : 1;
+		s->id = i;
 		s->cell = b->up.ncells;
 		b->up.ncells += s->ncells;
 	}
 	b->ups[0] = &b->up;
 	b->conf = (struct conf){ .magic = CONF_MAGIC, .upstreams = b->ups, .nupstreams = 1, .ncells = b->up.ncells };
-	ck_assert(shm_init(&b->shm, BED_SLOTS, b->up.ncells, 1, 0));
+	ck_assert(shm_init(&b->shm, &(struct shm_size){ .nslots = BED_SLOTS, .ncells = b->up.ncells, .nupstreams = 1,
+							.nservers = b->up.nservers }));
 	shm_init_health(&b->shm, &b->conf);
 }
 

@@ -83,7 +83,8 @@ static struct bench *bench_new(void)
 					.check_fall = 3, .resolve_min = 5000, .resolve_max = 60000 };
 	b->ups[0] = &b->up;
 	b->conf = (struct conf){ .magic = CONF_MAGIC, .upstreams = b->ups, .nupstreams = 1, .ncells = CONF_HOST_ADDRS };
-	ck_assert(shm_init(&b->shm, 2, CONF_HOST_ADDRS, 1, 0));
+	ck_assert(shm_init(&b->shm, &(struct shm_size){ .nslots = 2, .ncells = CONF_HOST_ADDRS, .nupstreams = 1,
+							.nservers = 1 }));
 	shm_init_health(&b->shm, &b->conf);
 	b->process = (struct process){ .magic = PROCESS_MAGIC };
 	b->c = (struct checker){ .magic = CHECKER_MAGIC, .process = &b->process, .shm = &b->shm, .conf = &b->conf,

@@ -211,7 +211,7 @@ START_TEST(contract)
 		  "response_timeout read_timeout write_timeout tunnel_timeout max_queue queue_timeout tls "
 		  "tls_verify tls_name tls_ca "
 		  "client_certificate protocol send_proxy resolve breaker_x close_on_down" },
-		{ SECT_admin, "bind allow auth" },
+		{ SECT_admin, "bind allow auth host" },
 		{ SECT_auth, "type users realm keys issuer audience claim upstream path copy_header" },
 		{ SECT_limit, "rate burst concurrent key except status" },
 		{ SECT_cache,

@@ -201,7 +201,8 @@ START_TEST(headings)
 		{ "[weir x]", "takes no name" }, { "[route off]", "off is not a name" }, { "[route a b]", "letters, digits" },
 		{ "[route a/b]", "letters, digits" }, { "[route \xc3\xa9]", "letters, digits" },
 		{ "[route 12345678901234567890123456789012345678901]", "1 to 40" }, { "[acme a]", "not built yet" },
-		{ "[admin]", "not built yet" }, { "[defaults rote]", "did you mean route?" }, { "[policy]", "[policy NAME]" },
+		{ "[overload]", "not built yet" },
+		{ "[defaults rote]", "did you mean route?" }, { "[policy]", "[policy NAME]" },
 		{ "[route l]\nrespond = 200\n[route l]\nrespond = 200", "stands twice; the first is at" },
 	};
 	char text[400];

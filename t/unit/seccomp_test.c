@@ -174,6 +174,19 @@ START_TEST(checker_list)
 }
 END_TEST
 
+/* As a worker, but without a socket of its own making. */
+START_TEST(admin_list)
+{
+	UNLESS_SANITIZED;
+	for (int i = 0; i < ATTEMPTS; i++) {
+		int want = strncmp(attempts[i].name, "socket", 6) == 0 ? KILLED : attempts[i].worker;
+		int got = attempt_as(PROCESS_ADMIN, attempts[i].call);
+
+		ck_assert_msg(got == want, "%s: got %d, not %d", attempts[i].name, got, want);
+	}
+}
+END_TEST
+
 /* ---- Landlock ---- */
 
 static int landlocked(enum process_role role, long (*call)(void))
@@ -207,10 +220,11 @@ START_TEST(files_are_out_of_reach)
 	ck_assert_int_eq(landlocked(PROCESS_WORKER, try_open_write), EACCES);
 	ck_assert_int_eq(landlocked(PROCESS_WORKER, try_open_tmp), EACCES);
 	ck_assert_int_eq(landlocked(PROCESS_WORKER, try_mkdir), EACCES);
+	ck_assert_int_eq(landlocked(PROCESS_ADMIN, try_open_read), EACCES);
 	ck_assert_int_eq(landlocked(PROCESS_CHECKER, try_open_read), FINE);
 	ck_assert_int_eq(landlocked(PROCESS_CHECKER, try_open_write), EACCES);
 	ck_assert_int_eq(landlocked(PROCESS_CHECKER, try_proc), EACCES);
 }
 END_TEST
 
-UNIT("seccomp", worker_list, checker_list, files_are_out_of_reach)
+UNIT("seccomp", worker_list, checker_list, admin_list, files_are_out_of_reach)

@@ -16,7 +16,8 @@
 
 static void start(struct shm *s)
 {
-	ck_assert(shm_init(s, 3, 40, 4, 0));
+	ck_assert(shm_init(s, &(struct shm_size){ .nslots = 3, .ncells = 40, .nupstreams = 4, .nservers = 5, .nroutes = 2,
+						 .nseries = 7, .nlistens = 2 }));
 	ck_assert_ptr_null(shm_verify(s));
 }
 
@@ -29,7 +30,7 @@ static pid_t spawn(struct shm *s, int slot, void (*body)(struct shm *s))
 	if (pid != 0)
 		return pid;
 	signal(SIGSEGV, SIG_DFL);
-	if (!(slot < 0 ? shm_become_checker(s) : shm_become_worker(s, (unsigned)slot)))
+	if (!(slot < 0 ? shm_become_checker(s, s->nslots - 1) : shm_become_worker(s, (unsigned)slot)))
 		_exit(99);
 	body(s);
 	_exit(0);
@@ -70,7 +71,7 @@ START_TEST(layout)
 	shm_fini(&s);
 	ck_assert_int_eq(s.health_fd[0], -1);
 
-	ck_assert(shm_init(&s, 1, 0, 0, 0));
+	ck_assert(shm_init(&s, &(struct shm_size){ .nslots = 1 }));
 	ck_assert_ptr_null(shm_verify(&s));
 	shm_fini(&s);
 }

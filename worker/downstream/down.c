@@ -131,6 +131,13 @@ static void client_bury(struct grave *g)
 	slab_put(&d->clients, c);
 }
 
+static void count_listen(struct shm *shm, unsigned listen, int by)
+{
+	_Atomic uint32_t *open = &shm_open_conns(shm, shm->slot)[listen];
+
+	atomic_store_explicit(open, atomic_load_explicit(open, memory_order_relaxed) + (uint32_t)by, memory_order_relaxed);
+}
+
 void client_close(struct client *c)
 {
 	struct env *e = c->env;
@@ -146,6 +153,7 @@ void client_close(struct client *c)
 	list_del(&c->node);
 	e->nconns--;
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, -1);
+	count_listen(e->shm, c->listen->id, -1);
 	loop_bury(e->loop, &c->grave, client_bury);
 	if (e->on_conn_gone)
 		e->on_conn_gone(e);
@@ -338,6 +346,8 @@ bool down_accept(struct down *d, int fd, const struct addr *peer, const struct a
 	e->nconns++;
 	shm_count(e->shm, STAT_CONNS, 1);
 	shm_gauge(e->shm, STAT_ACTIVE_CONNS, 1);
+	meter_add(meter_in(shm_own(e->shm), meter_listen_at(e->shm, listen->id)), 1);
+	count_listen(e->shm, listen->id, 1);
 	c->born_ms = c->since_ms = e->loop->now_ms;
 	client_set_deadline(c);
 	return true;

@@ -16,6 +16,7 @@
 #include "common/panic.h"
 #include "worker/exchange/alog.h"
 #include "worker/exchange/client.h"
+#include "worker/exchange/count.h"
 #include "worker/exchange/fault.h"
 #include "worker/exchange/grpc.h"
 #include "worker/exchange/record.h"
@@ -142,16 +143,6 @@ static void exchange_bury(struct grave *g)
 	slab_put(&e->exchanges, x);
 }
 
-static void count_end(struct exchange *x)
-{
-	struct shm *shm = x->env->shm;
-
-	if (x->status >= 100 && x->status < 600)
-		shm_count(shm, (enum stat_id)(STAT_STATUS_1XX + x->status / 100 - 1), 1);
-	shm_count_reason(shm, x->reason);
-	shm_gauge(shm, STAT_ACTIVE_EXCHANGES, -1);
-}
-
 static void cancel_handler(struct exchange *x)
 {
 	const struct handler *h = x->handler;
@@ -172,7 +163,7 @@ static void exchange_end(struct exchange *x)
 		x->reason = REASON_UPGRADE_REFUSED;
 	alog_exchange(x->env->alog, x);
 	record_exchange(x);
-	count_end(x);
+	count_exchange(x);
 	x->side->done(x);
 	panic_note()->exchange = 0;
 	loop_bury(x->env->loop, &x->grave, exchange_bury);

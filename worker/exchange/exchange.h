@@ -77,6 +77,7 @@ struct exchange {
 	bool own_answer;		/* made by weir, not by a server */
 	const struct conf_upstream *upstream;
 	struct span server;		/* name of the last server tried */
+	const struct conf_server *to;	/* the same; NULL: none */
 	unsigned tries;
 	uint64_t t_start_us;		/* first byte of the request */
 	uint64_t start_wall_ms;

@@ -168,6 +168,7 @@ static void try_begin(struct proxy *p, struct server *s)
 		return;
 	}
 	x->server = s->name;
+	x->to = s->conf;
 	x->tries++;
 	p->try_us = x->env->loop->now_us;
 	record_try(x, s, p->tried_fallback);
@@ -315,6 +316,7 @@ static void on_head(struct up *u)
 	record_try_answered(x, p->try_us, u->connect_us, u->reused);
 	health_report(p->server, true, l->now_ms);
 	health_latency(p->server, l->now_us - p->try_us, l->now_us);
+	meter_observe(&server_meter(p->server)->first_byte, l->now_us - p->try_us);
 	pick_tried(&p->ask, p->server);
 	if (proxy_retry_status(p, x->resp.status) || intercept(p, x->resp.status))
 		return;

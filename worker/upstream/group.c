@@ -399,6 +399,13 @@ bool group_has_other(struct group *g, const struct pick_ask *ask)
 	return candidates(g, ask, false, cand, &pending, false) > 0 || candidates(g, ask, true, cand, &pending, false) > 0;
 }
 
+struct meter_server *server_meter(const struct server *s)
+{
+	struct shm *shm = s->group->all->shm;
+
+	return meter_in(shm_own(shm), meter_server_at(shm, s->conf->id));
+}
+
 void server_put(struct server *s)
 {
 	OBJ_CHECK(s, SERVER_MAGIC);

@@ -44,6 +44,10 @@ struct server {
 	bool tls_said, h2_said;		/* that its handshake fails, that it does not speak HTTP/2, was logged */
 };
 
+/* In this worker's row. */
+struct meter_server;
+struct meter_server *server_meter(const struct server *s);
+
 struct group {
 	uint32_t magic;
 	const struct conf_upstream *conf;

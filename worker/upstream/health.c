@@ -168,6 +168,7 @@ static void report_bad(struct server *s, uint64_t now_ms)
 	uint64_t length = ejection_ms(s->group, m.level);
 	if (!eject(s, was, now_ms, length))
 		return;
+	meter_add(&server_meter(s)->ejections, 1);
 	say_ejected(s, length, m.ejected ? 1 : m.fails);
 	group_recheck(s->group);
 }

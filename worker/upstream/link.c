@@ -166,6 +166,7 @@ static void take_settings(struct link *l)
 		l->server->streams = l->limit;
 	if (l->state == LINK_CONNECTING) {
 		l->connect_us = l->pool->loop->now_us - l->start_us;
+		meter_observe(&server_meter(l->server)->connect, l->connect_us);
 		l->server->h2_said = false;
 		set_state(l, LINK_READY);
 	}

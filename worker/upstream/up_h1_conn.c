@@ -126,6 +126,7 @@ static void up_connected(struct up_h1 *u)
 	}
 	u->up.server->tls_said = false;
 	u->up.connect_us = u->up.pool->loop->now_us - u->start_us;
+	meter_observe(&server_meter(u->up.server)->connect, u->up.connect_us);
 	up_set_state(u, UP_BUSY);
 	up_set_deadline(u);
 }
@@ -187,6 +188,8 @@ static struct up_h1 *up_connect(struct pool *p, struct server *s, const struct s
 		return NULL;
 	}
 	u->state = u->conn.connecting ? UP_CONNECTING : UP_BUSY;
+	if (u->state == UP_BUSY)
+		meter_observe(&server_meter(s)->connect, 0);
 	return u;
 }
 
