@@ -30,7 +30,7 @@ NGINX = '''
     ssl_protocols TLSv1.2 TLSv1.3; keepalive_timeout 600;
     location / {{ return 200 "fine\\n"; }}
 '''
-COUNT = int(os.environ.get('CONNECTIONS', '800'))
+COUNT = int(os.environ.get('CONNECTIONS', '500'))
 FIRST = 100                     # not counted: they pay for what all share
 
 
