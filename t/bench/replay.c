@@ -158,6 +158,9 @@ static int play(char **argv)
 		one_exchange(&pl, pl.clients[i % CLIENTS]);
 	if (!ipc_send(control, IPC_STOP, 0, 0, -1))
 		die("stop");
+	/* What the worker said is read, or the end of this socket would overtake the word. */
+	while (recv(control, pl.seen, ROOM, 0) > 0)
+		;
 	return 0;
 }
 
@@ -218,10 +221,11 @@ int main(int argc, char **argv)
 	arena_init(&arena, NULL, 0);
 	c = conf_load(&arena, made_config(argv[1], servers), &msgs);
 	conf_print_msgs(stderr, &msgs);
-	if (!c || !logs_open(c, false) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair))
+	if (!c || !logs_open(c, false) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair))
 		die("start");
 	signal(SIGCHLD, SIG_IGN);	/* nobody waits for the player */
 	fcntl(pair[0], F_SETFL, 0);
+	fcntl(pair[0], F_SETFD, 0);
 	start_player(argv, upstream, pair[0], clients);
 	close(pair[0]);
 	close(upstream);
