@@ -325,6 +325,23 @@ def persistence(t, weir, one, closing):
         lacks([v.lower() for r in one.requests for v in r.all('Connection')], 'close', 'Connection at the origin')
 
 
+def spares(t):
+    one = Origin('one')
+    weir = Weir('[weir]\nworkers = 1\n[listen http]\nbind = 127.0.0.1:{port}\n[route all]\nupstream = app\n'
+                '[upstream app]\nserver = {one}\nkeepalive = 2\n', name='spares', one=one)
+    clients = [Client(weir.port) for _ in range(6)]
+    with t.case('a load that goes up and down keeps more connections than keepalive'):
+        for _ in range(10):
+            for client in clients:
+                client.ask('GET', '/slow/50')
+            for client in clients:
+                equal(client.read().text, 'one', 'answer')
+        between(one.connections, 6, 29, 'connections; 42 without spares')
+    with t.case('at rest no more than keepalive are left'):
+        until('two are left', lambda: one.open_connections == 2, 10)
+    weir.stop()
+
+
 def pipelining(t, weir, one):
     with t.case('fifty pipelined requests are answered in their order'):
         with Client(weir.port) as client:
@@ -621,6 +638,7 @@ with Story('HTTP/1.1 through weir', deadline=150) as t:
     byte_by_byte(t, weir, dribble)
     continues(t, weir, one, gate)
     persistence(t, weir, one, closing)
+    spares(t)
     pipelining(t, weir, one)
     old_versions(t, weir, one, old)
     targets(t, weir, one)

@@ -392,7 +392,7 @@ START_TEST(staples_are_whole)
 	static struct shm_answer a, got;
 	struct shm s;
 
-	ck_assert(shm_init(&s, 2, 40, 4, 3));
+	ck_assert(shm_init(&s, &(struct shm_size){ .nslots = 2, .ncells = 40, .nupstreams = 4, .nstaples = 3 }));
 	ck_assert((char *)(s.staples + 3) <= (char *)s.health + s.health_size);
 	ck_assert((char *)s.staples >= (char *)(s.health + 40));
 	ck_assert(!shm_get_staple(&s, 1, &got));

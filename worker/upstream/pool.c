@@ -64,12 +64,18 @@ static uint64_t idle_limit(const struct up_h1 *u)
 void pool_put(struct pool *p, struct up_h1 *u)
 {
 	struct server *s = u->up.server;
+	unsigned most = s->group->conf->keepalive;
+	uint64_t ms = idle_limit(u);
 
 	(void)p;
 	up_set_state(u, UP_IDLE);
-	conn_deadline(&u->conn, idle_limit(u));
-	if (s->nidle > s->group->conf->keepalive)
-		up_destroy(list_entry(list_last(&s->idle), struct up_h1, node));
+	if (most == 0) {
+		up_destroy(u);
+		return;
+	}
+	if (s->nidle > most && (ms == 0 || ms > POOL_SPARE_MS))
+		ms = POOL_SPARE_MS;
+	conn_deadline(&u->conn, ms);
 }
 
 void pool_drop(struct server *s)
