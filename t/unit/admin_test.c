@@ -263,6 +263,7 @@ START_TEST(generations_add_up)
 	ck_assert_uint_eq(tally_stat(&t, STAT_REQUESTS), 111);
 	count(&now, 1);
 	ck_assert_uint_eq(answers(&t), 112);
+	tally_fini(&t);
 }
 END_TEST
 
@@ -341,6 +342,8 @@ START_TEST(pages_in_pieces)
 			ck_assert_mem_eq(whole, pieces, n);
 		}
 	}
+	history_fini(&v.history);
+	tally_fini(&v.tally);
 }
 END_TEST
 

@@ -50,6 +50,16 @@ bool history_init(struct history *h, const struct conf *c, int fd)
 	return true;
 }
 
+void history_fini(struct history *h)
+{
+	for (unsigned i = 0; i < HISTORY_RECENT; i++) {
+		free(h->servers[i]);
+		free(h->routes[i]);
+	}
+	if (h->ring != NULL)
+		munmap(h->ring, SHM_HISTORY);
+}
+
 /* ---- taking ---- */
 
 static uint64_t class_sum(struct tally *t, unsigned series, unsigned class)

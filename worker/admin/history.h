@@ -39,6 +39,7 @@ struct history {
 
 /* fd: that memory, -1 none; closed. False: no memory. */
 bool history_init(struct history *h, const struct conf *c, int fd);
+void history_fini(struct history *h);
 void history_sample(struct history *h, struct tally *t, uint64_t now_ms);
 
 /* Points from the oldest to the youngest, at most HISTORY_POINTS; those that are not older than ten minutes. */

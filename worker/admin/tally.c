@@ -111,6 +111,22 @@ bool tally_init(struct tally *t, const struct process *p)
 	return true;
 }
 
+void tally_fini(struct tally *t)
+{
+	for (unsigned i = 0; t->parts != NULL && i < t->nparts; i++) {
+		struct tally_part *p = &t->parts[i];
+
+		free(p->routes);
+		free(p->servers);
+		free(p->series);
+		free(p->listens);
+		free(p->cells);
+		free(p->upstreams);
+	}
+	free(t->parts);
+	t->parts = NULL;
+}
+
 /* ---- sums ---- */
 
 /* Looks again who has taken whom, where something moved since the last time. */

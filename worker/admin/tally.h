@@ -36,6 +36,7 @@ enum tally_kind { TALLY_ROW, TALLY_ROUTE, TALLY_SERVER, TALLY_SERIES, TALLY_LIST
 
 /* False: no memory. */
 bool tally_init(struct tally *t, const struct process *p);
+void tally_fini(struct tally *t);
 /* The counter at `within` of the thing with that number. ROW: anywhere in a row. */
 uint64_t tally_sum(struct tally *t, enum tally_kind kind, unsigned id, size_t within);
 
