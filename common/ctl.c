@@ -18,11 +18,11 @@ static const struct ctl_verb_def verbs[] = {
 	{ "status", CTL_STATUS, 0, 0, "--json", NULL, "status [--json]", "how weir is, on one screen" },
 	{ "workers", CTL_WORKERS, 0, 0, "--json", NULL, "workers [--json]", "the processes and what they do" },
 	{ "servers", CTL_SERVERS, 0, 1, "--json", NULL, "servers [UPSTREAM] [--json]", "the servers and their health" },
-	{ "stop", CTL_STOP, 0, 0, "--now", NULL, "stop [--now]",
+	{ "stop", CTL_STOP, 0, 0, "--now --json", NULL, "stop [--now] [--json]",
 	  "end what is under way, then stop; or stop at once" },
-	{ "reload", CTL_RELOAD, 0, 0, "--json --plan", NULL, "reload [--plan [--json]]",
+	{ "reload", CTL_RELOAD, 0, 0, "--json --plan", NULL, "reload [--plan] [--json]",
 	  "read the configuration again; wait until it is in force; or say what that would change" },
-	{ "upgrade", CTL_UPGRADE, 0, 0, NULL, NULL, "upgrade",
+	{ "upgrade", CTL_UPGRADE, 0, 0, "--json", NULL, "upgrade [--json]",
 	  "run the program's file anew in place; wait until it serves" },
 	{ "drain", CTL_DRAIN, 1, 1, "--json", "--wait", "drain UPSTREAM/SERVER [--wait TIME] [--json]",
 	  "send a server no new requests" },
@@ -135,10 +135,6 @@ static enum ctl_status parse_rest(int argc, char *const *argv, struct ctl_reques
 		} else {
 			r->words[r->nwords++] = argv[i];
 		}
-	}
-	if (r->def->verb == CTL_RELOAD && r->option && !r->second) {
-		snprintf(why, size, "--json goes with --plan; usage: weirctl %s", r->def->usage);
-		return CTL_USAGE;
 	}
 	if (r->nwords >= r->def->min_words)
 		return CTL_OK;

@@ -128,16 +128,32 @@ uint64_t ctl_server_next(const struct master *m)
 
 /* ---- answers ---- */
 
-static void do_stop(struct master *m, const struct ctl_request *r, FILE *out)
+/* What came of an order that has no answer but that. */
+static void tell_outcome(FILE *out, const char *text, bool good, bool json)
 {
-	log_notice("weirctl asks to stop%s", r->option ? " now" : "");
-	if (r->option) {
-		fprintf(out, "weir (process %d) stops.\n", (int)getpid());
-		master_stop(m, EXIT_ORDERLY);
+	size_t n = strlen(text);
+
+	if (!json) {
+		fputs(text, out);
 		return;
 	}
-	fprintf(out, "weir (process %d) ends what is under way, then stops.\n", (int)getpid());
-	master_drain(m);
+	fprintf(out, "{\n  \"ok\": %s,\n  \"message\": ", good ? "true" : "false");
+	ctl_json(out, span_make(text, n > 0 && text[n - 1] == '\n' ? n - 1 : n));
+	fputs("\n}\n", out);
+}
+
+static void do_stop(struct master *m, const struct ctl_request *r, FILE *out)
+{
+	char text[80];
+
+	log_notice("weirctl asks to stop%s", r->option ? " now" : "");
+	snprintf(text, sizeof(text), "weir (process %d) %s.\n", (int)getpid(),
+		 r->option ? "stops" : "ends what is under way, then stops");
+	tell_outcome(out, text, true, r->second);
+	if (r->option)
+		master_stop(m, EXIT_ORDERLY);
+	else
+		master_drain(m);
 }
 
 /* False: no answer yet. */
@@ -202,11 +218,26 @@ void ctl_answer(struct master *m, struct ctl_client *c, enum ctl_status status, 
 	c->until_ms = m->now_ms + CTL_CLIENT_MS;
 }
 
+static void answer_outcome(struct master *m, struct ctl_client *c, bool good, const char *text)
+{
+	const bool json = c->request.option;	/* of reload and upgrade */
+	char *whole = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&whole, &size);
+
+	if (out != NULL) {
+		tell_outcome(out, text, good, json);
+		fclose(out);
+	}
+	ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, whole != NULL ? whole : text);
+	free(whole);
+}
+
 /* The answer comes when the reload has ended. */
 static void ask_reload(struct master *m, struct ctl_client *c)
 {
 	if (m->state > MASTER_RUNNING) {
-		ctl_answer(m, c, CTL_FAILED, "weir is ending\n");
+		answer_outcome(m, c, false, "weir is ending\n");
 		return;
 	}
 	c->ticket = reload_ask(m);
@@ -222,7 +253,7 @@ void ctl_server_reloaded(struct master *m, bool good, const char *text)
 		if (c->fd < 0 || c->ticket == 0 || c->ticket > m->reload.done)
 			continue;
 		c->ticket = 0;
-		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
+		answer_outcome(m, c, good, text);
 	}
 }
 
@@ -234,7 +265,7 @@ static void ask_upgrade(struct master *m, struct ctl_client *c)
 	if (why != NULL) {
 		log_warn("weirctl asks to upgrade, but %s", why);
 		snprintf(text, sizeof(text), "%s\n", why);
-		ctl_answer(m, c, CTL_FAILED, text);
+		answer_outcome(m, c, false, text);
 		return;
 	}
 	c->upgrade = true;
@@ -266,7 +297,7 @@ void ctl_server_upgraded(struct master *m, bool good, const char *text)
 		if (c->fd < 0 || !c->upgrade)
 			continue;
 		c->upgrade = false;
-		ctl_answer(m, c, good ? CTL_OK : CTL_FAILED, text);
+		answer_outcome(m, c, good, text);
 		/* At once: this master may end soon. */
 		if (c->fd >= 0)
 			send_answer(m, c);

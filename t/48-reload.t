@@ -131,6 +131,14 @@ def refused(t):
             f.write(good)
         reload(weir)
         equal(fetch(weir.port).text, 'good', 'answer')
+    with t.case('weirctl reload --json tells the outcome for a script, good and bad'):
+        code, said = weirctl(weir, 'reload', '--json')
+        equal((code, json.loads(said)['ok']), (0, True), 'status and outcome')
+        contains(json.loads(said)['message'], 'serves with', 'message')
+        weir.write('[listen x\n')
+        code, said = weirctl(weir, 'reload', '--json')
+        equal((code, json.loads(said)['ok']), (1, False), 'status and outcome')
+        contains(json.loads(said)['message'], 'weir.ini:1', 'message')
 
 
 def child_is_zombie(pid):
@@ -205,7 +213,7 @@ def drains(t):
         equal([g['state'] for g in now['generations'] if g['state'] == 'draining'], ['draining'] * 2, 'old generations')
         equal((now['lost_connections'], now['lost_requests']), (1, 1), 'lost clients and requests')
         contains(weir.errors(), 'because 2 old ones are the most', 'error log')
-        weir.stop()
+    weir.stop()
 
 
 def carried(t):

@@ -150,5 +150,4 @@ with Story('reload --plan', deadline=100) as t:
         equal(weirctl(weir, 'reload')[0], 0, 'exit status')
         equal(fetch(weir.port, target='/d').text, 'hi again', 'answer')
         contains(weirctl(weir, 'reload', '--plan')[1], '0 differences', 'plan after it')
-        equal(weirctl(weir, 'reload', '--json')[0], 2, 'exit status of --json alone')
     weir.expect_deaths = True

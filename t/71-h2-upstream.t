@@ -453,7 +453,7 @@ def faults(t):
             else:
                 req.answer(200, b'second')
         mute = H2Server('mute', first)
-        weir3 = behind(HEAD + route('a', mute, 'response_timeout = 400ms', 'max_fails = 0', keys='retries = 0'))
+        weir3 = behind(HEAD + route('a', mute, 'response_timeout = 2s', 'max_fails = 0', keys='retries = 0'))
         equal(fetch(weir3.port, target='/a/x').status, 504, 'first')
         equal(fetch(weir3.port, target='/a/y').text, 'second', 'second')
 

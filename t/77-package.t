@@ -173,7 +173,7 @@ def exit_statuses(t, room):
     with t.case('stopping ends what a killed master left, too'):
         did(room.run('kill', '-KILL', str(master(room))), 'kill')
         did(init(room, 'stop'), 'stop')
-        equal(room.run('ps', '-o', 'args=', '-u', 'weir').stdout, '', 'processes of weir')
+        until('no process of weir is left', lambda: room.run('ps', '-o', 'args=', '-u', 'weir').stdout == '', 10)
         did(init(room, 'status'), 'status', 3)
         did(init(room, 'start'), 'start')
     with t.case('stopped: status 3, stop again 0, reload 7, try-restart 0 and nothing'):
@@ -183,7 +183,7 @@ def exit_statuses(t, room):
         did(init(room, 'reload'), 'reload', 7)
         did(init(room, 'try-restart'), 'try-restart')
         did(init(room, 'status'), 'status', 3)
-        equal(room.run('ps', '-o', 'args=', '-u', 'weir').stdout, '', 'processes of weir')
+        until('no process of weir is left', lambda: room.run('ps', '-o', 'args=', '-u', 'weir').stdout == '', 10)
     with t.case('not configured: start 6, and it says what is wrong'):
         good = room.read(SITE)
         room.write(SITE, '[route site]\nupstream = none\n')

@@ -46,6 +46,7 @@ static struct {
 static char zeros[LONG_BODY];
 
 struct doing {
+	struct batch out;		/* it may be held beyond the call */
 	size_t left;			/* of a long answer */
 	bool echo;
 };
@@ -54,13 +55,12 @@ static void send_long(struct exchange *x, struct doing *d)
 {
 	while (!x->ended && !x->resp_held && d->left > 0) {
 		size_t n = d->left < 30000 ? d->left : 30000;
-		struct batch b;
 
-		batch_init(&b);
-		batch_add(&b, span_make(zeros, n));
+		batch_init(&d->out);
+		batch_add(&d->out, span_make(zeros, n));
 		d->left -= n;
-		b.last = d->left == 0;
-		exchange_send_body(x, &b);
+		d->out.last = d->left == 0;
+		exchange_send_body(x, &d->out);
 	}
 }
 
@@ -95,11 +95,9 @@ static void answer(struct exchange *x, struct doing *d, char what)
 		return;
 	}
 	if (d->left == 0) {
-		struct batch b;
-
-		batch_init(&b);
-		b.last = true;
-		exchange_send_body(x, &b);
+		batch_init(&d->out);
+		d->out.last = true;
+		exchange_send_body(x, &d->out);
 	} else {
 		send_long(x, d);
 	}
@@ -122,18 +120,19 @@ static void play_start(struct exchange *x)
 static enum take play_body(struct exchange *x, const struct batch *b)
 {
 	struct doing *d = x->handler_state;
-	struct batch out;
 
 	if (d->echo)
 		return exchange_send_body(x, b);
 	if (x->tunnel) {
-		batch_init(&out);
-		batch_add(&out, span_make(zeros, b->bytes));
-		out.last = b->last;
-		if (!x->resp_held)
-			exchange_send_body(x, &out);
-		else if (b->last)
-			exchange_fail(x, REASON_SERVER_RESET);
+		if (x->resp_held) {
+			if (b->last)
+				exchange_fail(x, REASON_SERVER_RESET);
+			return TAKEN;
+		}
+		batch_init(&d->out);
+		batch_add(&d->out, span_make(zeros, b->bytes));
+		d->out.last = b->last;
+		exchange_send_body(x, &d->out);
 	} else if (b->last) {
 		answer(x, d, 'l');
 	}

@@ -30,7 +30,7 @@ struct side_ops {
 	/* Takes x->resp as the final head. It may wait in the output until a body batch or the end of the turn. With BODY_NONE the
 	 * answer is whole now. With BODY_TUNNEL the request gets a body from here on, which comes when it is wanted. */
 	void (*head)(struct exchange *x);
-	/* More body; b->last ends it, with b->trailers if any. HELD: exchange_on_sent() comes later. */
+	/* More body; b->last ends it, with b->trailers if any. HELD: the batch must stay until exchange_on_sent(). */
 	enum take (*body)(struct exchange *x, const struct batch *b);
 	/* The exchange can take the next batch of request body; it comes by exchange_on_body(), now or later. */
 	void (*want_body)(struct exchange *x);
