@@ -46,6 +46,7 @@ struct reader {
 	size_t head;			/* bytes of the first line */
 	char held[2];			/* of a stream: they may be its end */
 	size_t nheld;
+	FILE *out;			/* where the answer goes; NULL: not known yet */
 };
 
 static void put_stream(struct reader *r, const char *p, size_t n)
@@ -68,13 +69,19 @@ static void take(struct reader *r, const char *p, size_t n)
 		r->stream |= r->head == 0 && *p == '>';
 		if (r->head == 0 && !r->stream)
 			r->status = *p - '0';
-		if (r->head == 1 && r->status > CTL_OK)
+	}
+	if (r->stream) {
+		put_stream(r, p, n);
+		return;
+	}
+	if (n > 0 && r->out == NULL) {
+		/* What a script asked for in JSON is its answer, good or bad. */
+		r->out = r->status == CTL_OK || *p == '{' ? stdout : stderr;
+		if (r->out == stderr)
 			fputs("weirctl: ", stderr);
 	}
-	if (r->stream)
-		put_stream(r, p, n);
-	else
-		fwrite(p, 1, n, r->status == CTL_OK ? stdout : stderr);
+	if (n > 0)
+		fwrite(p, 1, n, r->out);
 }
 
 /* An interrupt ends what we ask for, not us: the master sums up and closes. The second one ends us, too. */

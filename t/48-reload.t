@@ -138,7 +138,7 @@ def refused(t):
         weir.write('[listen x\n')
         code, said = weirctl(weir, 'reload', '--json')
         equal((code, json.loads(said)['ok']), (1, False), 'status and outcome')
-        contains(json.loads(said)['message'], 'weir.ini:1', 'message')
+        contains(json.loads(said)['message'], 'got no ]', 'message')
 
 
 def child_is_zombie(pid):
