@@ -426,7 +426,7 @@ def orphans_told(t):
     with t.case('an orphan takes it: what is under way ends whole, and so do all of them'):
         os.kill(weir.pid, SIGKILL)
         weir.wait()
-        weir.wait_errors('serving on without it')
+        until('both know', lambda: weir.errors().count('serving on without it') == 2, 10)
         for pid in family[:-1]:
             os.kill(pid, SIGTERM)
         equal(client.read().status, 200, 'status')
